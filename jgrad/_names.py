@@ -1,0 +1,31 @@
+"""Looking things up by name, with an error that helps when the name is wrong."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """The message for a name that is not known: what was given, the nearest, and all there are.
+
+    Example:
+      >>> unknown("activation", "rleu", ["gelu", "relu", "tanh"])
+      "unknown activation 'rleu'; did you mean 'relu'? Known: gelu, relu, tanh"
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
+    return f"unknown {what} {name!r}{hint} Known: {', '.join(known)}"
+
+
+def lookup(table: Mapping[str, T], name: str, what: str) -> T:
+    """`table[name]`.
+
+    Raises:
+      ValueError: the table has no such name; quotes it, the nearest names and all the names.
+    """
+    if name not in table:
+        raise ValueError(unknown(what, name, table))
+    return table[name]
