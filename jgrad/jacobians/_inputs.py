@@ -1,0 +1,101 @@
+"""What is asked of the functions and arrays that come in, and the errors that say so."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jgrad import _trees
+from jgrad._types import PyTree
+
+
+def as_arrays(x: PyTree, what: str = "x") -> PyTree:
+    """`x` with every leaf an array of real floats.
+
+    Raises:
+      TypeError: a leaf is of another kind; quotes its path, dtype and shape.
+      ValueError: there is no leaf.
+    """
+    if not jax.tree.leaves(x):
+        msg = f"{what} holds no array: {x!r}; wanted an array or a pytree of arrays"
+        raise ValueError(msg)
+    for path, leaf in zip(_trees.paths(x), jax.tree.leaves(x), strict=True):
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None:
+            dtype = jnp.result_type(leaf) if isinstance(leaf, int | float | complex) else None
+        if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+            name = f"{what}[{path}]" if path else what
+            given = type(leaf).__name__ if dtype is None else f"{dtype}{list(jnp.shape(leaf))}"
+            msg = f"{name} is {given}; a derivative wants real floats, as x.astype(float) gives"
+            raise TypeError(msg)
+    return jax.tree.map(jnp.asarray, x)
+
+
+def shapes(tree: PyTree) -> str:
+    """The shapes of a pytree's leaves, for a message.
+
+    Example:
+      >>> shapes({"a": jnp.zeros((2, 3)), "b": jnp.zeros(4)})
+      '(2, 3), (4,)'
+    """
+    return ", ".join(str(tuple(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+
+def batch_axis(x: PyTree, what: str = "x") -> int:
+    """The length of the leading axis, which all leaves share.
+
+    Raises:
+      ValueError: a leaf has no axis, or the leading axes differ; quotes the shapes.
+    """
+    leaves = jax.tree.leaves(x)
+    if any(not leaf.shape for leaf in leaves) or len({leaf.shape[0] for leaf in leaves}) > 1:
+        msg = (
+            f"{what} has the shapes {shapes(x)}; wanted a batch: one leading axis, of one length "
+            f"in all leaves (a single example goes in as {what}[None])"
+        )
+        raise ValueError(msg)
+    return leaves[0].shape[0]
+
+
+def one_example(x: PyTree) -> PyTree:
+    """Shape and dtype of one example of the batch `x`, whose leaves are [batch, ...]."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
+
+
+def as_structs(x: PyTree) -> PyTree:
+    """Shape and dtype of every leaf."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), x)
+
+
+def output_of(f: Callable[..., PyTree], *example: PyTree, batched: bool = True) -> PyTree:
+    """Shape and dtype of `f(*example)`, traced and not run.
+
+    Raises:
+      ValueError: f fails on arrays of these shapes, or returns nothing; quotes the shapes.
+      TypeError: f returns something that has no derivative, such as integers.
+    """
+    try:
+        out = jax.eval_shape(f, *example)
+    except (TypeError, ValueError, IndexError) as error:
+        one = "one example" if batched else "the input"
+        hint = (
+            "\nf must map one example; its batch is added here, as a leading axis of x. For an f "
+            "that takes a whole batch and couples its examples, say batched=False."
+            if batched
+            else ""
+        )
+        msg = f"f fails on {one} of shape {shapes(example)}: {error}{hint}"
+        raise ValueError(msg) from error
+    leaves = jax.tree.leaves(out)
+    if not leaves:
+        msg = f"f returns no array but {out!r}: there is nothing to differentiate"
+        raise ValueError(msg)
+    for path, leaf in zip(_trees.paths(out), leaves, strict=True):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            name = f"f's output [{path}]" if path else "f's output"
+            msg = (
+                f"{name} is {leaf.dtype}{list(leaf.shape)}: f is not differentiable there; "
+                "wanted real floats"
+            )
+            raise TypeError(msg)
+    return out

@@ -1,0 +1,71 @@
+"""Batched Jacobians of any function of one example."""
+
+import math
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import jax
+
+from jgrad._names import unknown
+from jgrad._types import PyTree
+
+from ._inputs import as_arrays, as_structs, batch_axis, one_example, output_of
+
+Mode = Literal["auto", "fwd", "rev"]
+
+
+def jacobian(
+    f: Callable[[PyTree], PyTree],
+    mode: Mode = "auto",
+    batch_size: int | None = None,
+    *,
+    batched: bool = True,
+) -> Callable[[PyTree], PyTree]:
+    """The Jacobians ∂f/∂x at every example of a batch, [batch, *out, *in].
+
+    f maps one example [*in] -> [*out]; the function that comes back takes the batch [batch, *in].
+    With pytrees, the result has f's output structure and within each of its leaves x's, as
+    `jax.jacobian` does it.
+
+    Args:
+      f: a function of one example.
+      mode: "fwd" or "rev" (columns or rows), or "auto", which takes the cheaper.
+      batch_size: examples worked on at a time; None for all. Bounds the memory.
+      batched: False for an f that couples its examples, as batch norm does: then x is f's whole
+        input and the result is [*out, *in].
+
+    Raises:
+      ValueError: x is no batch, f fails on one example of it, or a choice is unknown.
+      TypeError: x or f's output is not of real floats.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> jacobian(lambda x: x[:2] ** 2)(jnp.array([[1.0, 2.0, 3.0]]))
+      Array([[[2., 0., 0.],
+              [0., 4., 0.]]], dtype=float32)
+    """
+    if mode not in get_args(Mode):
+        raise ValueError(unknown("mode", mode, get_args(Mode)))
+    if batch_size is not None and batch_size < 1:
+        msg = f"batch_size is {batch_size}; wanted a number of examples, or None for all"
+        raise ValueError(msg)
+
+    def of(x: PyTree) -> PyTree:
+        x = as_arrays(x)
+        if batched:
+            batch_axis(x)
+        example = one_example(x) if batched else as_structs(x)
+        out = output_of(f, example, batched=batched)
+        forward = mode == "fwd" or (mode == "auto" and _size(example) <= _size(out))
+        one = jax.jacfwd(f) if forward else jax.jacrev(f)
+        if not batched:
+            return one(x)
+        return (
+            jax.vmap(one)(x) if batch_size is None else jax.lax.map(one, x, batch_size=batch_size)
+        )
+
+    return of
+
+
+def _size(tree: PyTree) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
