@@ -5,3 +5,7 @@ from ._catalog import CATALOG as CATALOG
 from ._catalog import Traits as Traits
 from ._catalog import get as get
 from ._catalog import traits as traits
+from ._identify import IDENTIFY_GRID as IDENTIFY_GRID
+from ._identify import Identity as Identity
+from ._identify import identify as identify
+from ._identify import identify_samples as identify_samples
