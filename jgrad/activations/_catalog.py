@@ -63,16 +63,29 @@ CATALOG: dict[str, Elementwise] = {}
 #: Other names in use → canonical name.
 ALIASES: dict[str, str] = {}
 
+#: Activation → its ln|φ'(x)| in a form that outlives φ' itself, for float32 and wider.
+LOG_SLOPES: dict[Elementwise, Elementwise] = {}
+
 _TRAITS: dict[Elementwise, Traits] = {}
 
 
-def states(facts: Traits, *, aliases: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """A decorator that enters an activation and its traits into the catalogue, unchanged."""
+def states(
+    facts: Traits, *, aliases: tuple[str, ...] = (), log_slope: Elementwise | None = None
+) -> Callable[[F], F]:
+    """A decorator that enters an activation and its traits into the catalogue, unchanged.
+
+    Args:
+      facts: its traits.
+      aliases: other names in use.
+      log_slope: ln|φ'(x)| of the same keyword parameters, finite wherever φ' ≠ 0.
+    """
 
     def enter(phi: F) -> F:
         CATALOG[phi.__name__] = phi
         ALIASES.update(dict.fromkeys(aliases, phi.__name__))
         _TRAITS[phi] = facts
+        if log_slope is not None:
+            LOG_SLOPES[phi] = log_slope
         return phi
 
     return enter

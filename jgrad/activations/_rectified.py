@@ -1,0 +1,175 @@
+"""The identity and the rectifiers: relu, leaky_relu, elu, selu, celu."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jgrad._types import FloatArray
+
+from ._catalog import Traits, states
+from ._exponential import decay, expm1
+from ._link import activation
+
+
+@states(
+    Traits(
+        slope_lower=1.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=True,
+        parity="odd",
+        limits=(-math.inf, math.inf),
+        saturates="none",
+        source="the linear unit",
+    ),
+    aliases=("linear",),
+    log_slope=lambda x: jnp.where(jnp.isnan(x), x, 0.0).astype(x.dtype),
+)
+@activation
+def identity(x: FloatArray) -> FloatArray:
+    """X itself."""
+    return x
+
+
+@states(
+    Traits(
+        lower=0.0,
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=True,
+        smoothness=0,
+        kinks=(0.0,),
+        limits=(0.0, math.inf),
+        saturates="left",
+        source="Nair & Hinton, 2010, Rectified linear units improve restricted Boltzmann machines",
+    ),
+)
+@activation
+def relu(x: FloatArray) -> FloatArray:
+    """Rectified linear unit, max(x, 0); slope 0 at 0."""
+    return jnp.where((x > 0) | jnp.isnan(x), x, 0.0).astype(x.dtype)
+
+
+@states(
+    Traits(
+        slope_lower=0.01,
+        slope_upper=1.0,
+        monotone=True,
+        convex=True,
+        smoothness=0,
+        kinks=(0.0,),
+        limits=(-math.inf, math.inf),
+        saturates="none",
+        source="Maas, Hannun & Ng, 2013, Rectifier nonlinearities improve neural network "
+        "acoustic models, §2",
+    ),
+)
+@activation
+def leaky_relu(x: FloatArray, *, negative_slope: float | jax.Array = 0.01) -> FloatArray:
+    """X for x ≥ 0, else `negative_slope` · x; slope 1 at 0."""
+    return jnp.where(x >= 0, x, negative_slope * x)
+
+
+# e^x, times a factor, to the left of 0: the negative half of the exponential linear units.
+
+
+@jax.custom_jvp
+def _exp(x: FloatArray, factor: FloatArray) -> FloatArray:
+    e, scale = decay(-x)
+    return e * (factor * scale)
+
+
+@_exp.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    x, factor = primals
+    return _exp(x, factor), _exp(x, factor) * tangents[0] + _exp(
+        x, jnp.ones_like(factor)
+    ) * tangents[1]
+
+
+@jax.custom_jvp
+def _expm1(x: FloatArray, factor: FloatArray) -> FloatArray:
+    return factor * expm1(x)
+
+
+@_expm1.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    x, factor = primals
+    return _expm1(x, factor), _exp(x, factor) * tangents[0] + expm1(x) * tangents[1]
+
+
+def _left(x: FloatArray) -> FloatArray:
+    """min(x, 0), with slope 1 at 0."""
+    return jnp.where(x > 0, 0.0, x).astype(x.dtype)
+
+
+@states(
+    Traits(
+        lower=-1.0,
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=True,
+        smoothness=1,
+        kinks=(0.0,),
+        limits=(-1.0, math.inf),
+        saturates="left",
+        source="Clevert, Unterthiner & Hochreiter, 2015, arXiv:1511.07289",
+    ),
+    log_slope=lambda x, alpha=1.0: jnp.where(x > 0, 0.0, x + jnp.log(alpha)).astype(x.dtype),
+)
+@activation
+def elu(x: FloatArray, *, alpha: float | jax.Array = 1.0) -> FloatArray:
+    """Exponential linear unit: x for x > 0, else α (e^x - 1)."""
+    return jnp.where(x > 0, x, _expm1(_left(x), jnp.asarray(alpha, x.dtype)))
+
+
+_SELU_ALPHA = 1.6732632423543772848170429916717
+_SELU_SCALE = 1.0507009873554804934193349852946
+
+
+@states(
+    Traits(
+        lower=-_SELU_SCALE * _SELU_ALPHA,
+        slope_lower=0.0,
+        slope_upper=_SELU_SCALE * _SELU_ALPHA,
+        monotone=True,
+        convex=False,
+        smoothness=0,
+        kinks=(0.0,),
+        limits=(-_SELU_SCALE * _SELU_ALPHA, math.inf),
+        saturates="left",
+        source="Klambauer et al., 2017, arXiv:1706.02515",
+    ),
+    log_slope=lambda x: jnp.where(
+        x > 0, math.log(_SELU_SCALE), x + math.log(_SELU_SCALE * _SELU_ALPHA)
+    ).astype(x.dtype),
+)
+@activation
+def selu(x: FloatArray) -> FloatArray:
+    """Self-normalising exponential linear unit, λ elu(x; α), λ ≈ 1.0507, α ≈ 1.6733."""
+    factor = jnp.asarray(_SELU_SCALE * _SELU_ALPHA, x.dtype)
+    return jnp.where(x > 0, _SELU_SCALE * x, _expm1(_left(x), factor))
+
+
+@states(
+    Traits(
+        lower=-1.0,
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=True,
+        smoothness=1,
+        kinks=(0.0,),
+        limits=(-1.0, math.inf),
+        saturates="left",
+        source="Barron, 2017, arXiv:1704.07483",
+    ),
+    log_slope=lambda x, alpha=1.0: jnp.where(x > 0, 0.0, x / alpha).astype(x.dtype),
+)
+@activation
+def celu(x: FloatArray, *, alpha: float | jax.Array = 1.0) -> FloatArray:
+    """Continuously differentiable exponential linear unit: x for x > 0, else α (e^(x/α) - 1)."""
+    return jnp.where(x > 0, x, _expm1(_left(x) / alpha, jnp.asarray(alpha, x.dtype)))

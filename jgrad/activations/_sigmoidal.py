@@ -1,0 +1,216 @@
+"""Activations that saturate on both sides: sigmoid, tanh, erf, soft_sign."""
+
+import math
+
+import jax.numpy as jnp
+from jax import lax
+
+from jgrad._types import FloatArray
+
+from ._catalog import Traits, states
+from ._exponential import decay, log1p, tanh_of
+from ._link import activation, derivative_of, link
+
+# sigmoid: σ' = e / (1 + e)² with e = e^-|x|, and σ'' = -σ' tanh(x/2).
+
+
+def _curve_of_sigmoid(x: FloatArray) -> FloatArray:
+    return -dsigmoid(x) * tanh_link(0.5 * x)
+
+
+@link(derivative_of(_curve_of_sigmoid))
+def d2sigmoid(x: FloatArray) -> FloatArray:
+    """σ''."""
+    a = jnp.abs(x)
+    e = jnp.exp(-a)
+    return -jnp.sign(x) * (e / ((1 + e) * (1 + e))) * tanh_of(0.5 * a)
+
+
+@link(d2sigmoid)
+def dsigmoid(x: FloatArray) -> FloatArray:
+    """σ'."""
+    e = jnp.exp(-jnp.abs(x))
+    return e / ((1 + e) * (1 + e))
+
+
+@link(dsigmoid)
+def sigmoid_link(x: FloatArray) -> FloatArray:
+    """σ, whose every derivative is stable."""
+    return lax.logistic(x)
+
+
+def _log_slope_sigmoid(x: FloatArray) -> FloatArray:
+    a = jnp.abs(x)
+    return -a - 2 * log1p(jnp.exp(-a))
+
+
+@states(
+    Traits(
+        lower=0.0,
+        upper=1.0,
+        slope_lower=0.0,
+        slope_upper=0.25,
+        monotone=True,
+        convex=False,
+        limits=(0.0, 1.0),
+        saturates="both",
+        source="Verhulst, 1838, Correspondance mathématique et physique 10, p. 113-121",
+    ),
+    aliases=("logistic",),
+    log_slope=_log_slope_sigmoid,
+)
+@activation
+def sigmoid(x: FloatArray) -> FloatArray:
+    """σ(x) = 1 / (1 + e^-x).
+
+    Example:
+      >>> jax.grad(sigmoid)(jnp.float32(20.0))
+      Array(2.0611537e-09, dtype=float32)
+    """
+    return sigmoid_link(x)
+
+
+# tanh: tanh' = sech², sech²' = -2 tanh sech².
+
+
+def _curve_of_tanh(x: FloatArray) -> FloatArray:
+    return -2 * tanh_link(x) * dtanh(x)
+
+
+@link(derivative_of(_curve_of_tanh))
+def d2tanh(x: FloatArray) -> FloatArray:
+    """Tanh''."""
+    a = jnp.abs(x)
+    e, scale = decay(2 * a)
+    d = 1 + e * scale
+    return -jnp.sign(x) * (tanh_of(a) * (8 * scale) / (d * d)) * e
+
+
+@link(d2tanh)
+def dtanh(x: FloatArray) -> FloatArray:
+    """Tanh' = 4 e / (1 + e)² with e = e^-2|x|."""
+    e, scale = decay(2 * jnp.abs(x))
+    d = 1 + e * scale
+    return e * (4 * scale) / (d * d)
+
+
+@link(dtanh)
+def tanh_link(x: FloatArray) -> FloatArray:
+    """tanh, whose every derivative is stable."""
+    return jnp.sign(x) * tanh_of(jnp.abs(x))
+
+
+def _log_slope_tanh(x: FloatArray) -> FloatArray:
+    a = 2 * jnp.abs(x)
+    return math.log(4) - a - 2 * log1p(jnp.exp(-a))
+
+
+@states(
+    Traits(
+        lower=-1.0,
+        upper=1.0,
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=False,
+        parity="odd",
+        limits=(-1.0, 1.0),
+        saturates="both",
+        source="LeCun et al., 1998, Efficient BackProp, §4.4",
+    ),
+    log_slope=_log_slope_tanh,
+)
+@activation
+def tanh(x: FloatArray) -> FloatArray:
+    """Hyperbolic tangent.
+
+    Example:
+      >>> jax.grad(tanh)(jnp.float32(20.0))
+      Array(1.6993417e-17, dtype=float32)
+    """
+    return tanh_link(x)
+
+
+# soft_sign: φ^(k) = (-sign)^(k-1) k! / (1 + |x|)^(k+1).
+
+
+def _log_slope_soft_sign(x: FloatArray) -> FloatArray:
+    return -2 * jnp.log1p(jnp.abs(x))
+
+
+@states(
+    Traits(
+        lower=-1.0,
+        upper=1.0,
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=False,
+        parity="odd",
+        smoothness=1,
+        kinks=(0.0,),
+        limits=(-1.0, 1.0),
+        saturates="both",
+        source="Bergstra et al., 2009, Quadratic polynomials learn better image features",
+    ),
+    aliases=("softsign",),
+    log_slope=_log_slope_soft_sign,
+)
+@activation
+def soft_sign(x: FloatArray) -> FloatArray:
+    """X / (1 + |x|)."""
+    # Through 1 / (1 + |x|), which autodiff turns into powers of itself and never a difference.
+    right = x >= 0
+    a = jnp.where(right, x, -x)
+    return jnp.where(right, 1.0, -1.0).astype(x.dtype) * _ratio(a)
+
+
+@link(lambda a: _inverse_power(a, 2))
+def _ratio(a: FloatArray) -> FloatArray:
+    return jnp.where(jnp.isinf(a), 1.0, a / (1 + a)).astype(a.dtype)
+
+
+def _inverse_power(a: FloatArray, n: int) -> FloatArray:
+    @link(lambda a: -n * _inverse_power(a, n + 1))
+    def power(a: FloatArray) -> FloatArray:
+        return (1 / (1 + a)) ** n
+
+    return power(a)
+
+
+# erf: erf' = 2/√π e^(-x²).
+
+
+def _log_slope_erf(x: FloatArray) -> FloatArray:
+    return math.log(2 / math.sqrt(math.pi)) - x * x
+
+
+@states(
+    Traits(
+        lower=-1.0,
+        upper=1.0,
+        slope_lower=0.0,
+        slope_upper=2 / math.sqrt(math.pi),
+        monotone=True,
+        convex=False,
+        parity="odd",
+        limits=(-1.0, 1.0),
+        saturates="both",
+        source="Abramowitz & Stegun, 1964, 7.1.1",
+    ),
+    log_slope=_log_slope_erf,
+)
+@activation
+def erf(x: FloatArray) -> FloatArray:
+    """The error function, 2/√π ∫₀ˣ e^(-t²) dt."""
+    return _erf(x)
+
+
+@link(lambda x: 2 / math.sqrt(math.pi) * _bell(x))
+def _erf(x: FloatArray) -> FloatArray:
+    return lax.erf(x)
+
+
+@link(lambda x: -2 * jnp.clip(x, -40, 40) * _bell(x))
+def _bell(x: FloatArray) -> FloatArray:
+    return jnp.exp(-x * x)

@@ -1,0 +1,122 @@
+"""Smooth forms of relu: softplus, log_sigmoid, squareplus."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jgrad._types import FloatArray
+
+from ._catalog import Traits, states
+from ._exponential import log1p
+from ._link import activation, link
+from ._sigmoidal import sigmoid_link
+
+
+@link(sigmoid_link)
+def softplus_link(x: FloatArray) -> FloatArray:
+    """ln(1 + e^x), whose every derivative is stable."""
+    return jnp.maximum(x, 0) + log1p(jnp.exp(-jnp.abs(x)))
+
+
+@states(
+    Traits(
+        lower=0.0,
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=True,
+        limits=(0.0, math.inf),
+        saturates="left",
+        source="Dugas et al., 2000, Incorporating second-order functional knowledge for better "
+        "option pricing",
+    ),
+    log_slope=lambda x: -softplus_link(-x),
+)
+@activation
+def softplus(x: FloatArray) -> FloatArray:
+    """ln(1 + e^x)."""
+    return softplus_link(x)
+
+
+@states(
+    Traits(
+        upper=0.0,
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=False,
+        limits=(-math.inf, 0.0),
+        saturates="right",
+        source="-softplus(-x)",
+    ),
+    aliases=("logsigmoid",),
+    log_slope=lambda x: -softplus_link(x),
+)
+@activation
+def log_sigmoid(x: FloatArray) -> FloatArray:
+    """Ln σ(x) = -ln(1 + e^-x)."""
+    return -softplus_link(-x)
+
+
+# squareplus, with h = x / √b: √b (h + r) / 2, r = √(1 + h²).
+
+
+def _radius(h: FloatArray) -> FloatArray:
+    """√(1 + h²), without overflow."""
+    a = jnp.abs(h)
+    small = jnp.minimum(a, 1e9)
+    return jnp.where(a < 1e9, jnp.sqrt(1 + small * small), a)
+
+
+def _inverse_radius(h: FloatArray, n: int) -> FloatArray:
+    """(1 + h²)^(-n/2)."""
+
+    @link(lambda h: -n * (h / _radius(h)) * _inverse_radius(h, n + 1))
+    def power(h: FloatArray) -> FloatArray:
+        return (1 / _radius(h)) ** n
+
+    return power(h)
+
+
+@link(lambda h: 0.5 * _inverse_radius(h, 3))
+def _squareplus_slope(h: FloatArray) -> FloatArray:
+    r = _radius(h)
+    # To the left h + r cancels; r - |h| = 1 / (r + |h|).
+    return 0.5 * jnp.where(h > 0, 1 + h / r, 1 / (r * (r + jnp.abs(h))))
+
+
+@link(_squareplus_slope)
+def _squareplus(h: FloatArray) -> FloatArray:
+    r = _radius(h)
+    return 0.5 * jnp.where(h > 0, h + r, 1 / (r + jnp.abs(h)))
+
+
+def _log_slope_squareplus(x: FloatArray, b: float | jax.Array = 4.0) -> FloatArray:
+    h = x / jnp.sqrt(jnp.asarray(b, x.dtype))
+    r = _radius(h)
+    return jnp.where(
+        h > 0,
+        jnp.log(_squareplus_slope(h)),
+        -math.log(2) - jnp.log(r) - jnp.log(r + jnp.abs(h)),
+    )
+
+
+@states(
+    Traits(
+        lower=0.0,
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=True,
+        limits=(0.0, math.inf),
+        saturates="left",
+        source="Barron, 2021, arXiv:2112.11687, eq. 1",
+    ),
+    log_slope=_log_slope_squareplus,
+)
+@activation
+def squareplus(x: FloatArray, *, b: float | jax.Array = 4.0) -> FloatArray:
+    """(x + √(x² + b)) / 2."""
+    root = jnp.sqrt(jnp.asarray(b, x.dtype))
+    return root * _squareplus(x / root)
