@@ -1,1 +1,5 @@
-"""theory."""
+"""Mean-field theory of deep networks: what an activation, an initialisation and a depth will do."""
+
+from ._gaussian import Moments as Moments
+from ._gaussian import average as average
+from ._gaussian import moments as moments

@@ -1,0 +1,64 @@
+"""Initialisers by name, with the signature of `jax.nn.initializers`."""
+
+from types import MappingProxyType
+
+import jax
+from jax.nn.initializers import Initializer
+
+from jgrad._names import lookup
+
+_init = jax.nn.initializers
+
+#: Canonical name → initialiser. A name without a distribution is the normal one, which is what
+#: mean-field theory speaks of; beyond infinite width only the variance matters.
+INITIALIZERS: MappingProxyType[str, Initializer] = MappingProxyType(
+    {
+        "xavier_normal": _init.variance_scaling(1.0, "fan_avg", "normal"),
+        "xavier_uniform": _init.variance_scaling(1.0, "fan_avg", "uniform"),
+        "he_normal": _init.variance_scaling(2.0, "fan_in", "normal"),
+        "he_uniform": _init.variance_scaling(2.0, "fan_in", "uniform"),
+        "lecun_normal": _init.variance_scaling(1.0, "fan_in", "normal"),
+        "lecun_uniform": _init.variance_scaling(1.0, "fan_in", "uniform"),
+        "torch_default": _init.variance_scaling(1 / 3, "fan_in", "uniform"),
+        "orthogonal": _init.orthogonal(),
+        "delta_orthogonal": _init.delta_orthogonal(),
+        "zeros": _init.zeros,
+    }
+)
+
+#: Other names in use → canonical name.
+ALIASES: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "xavier": "xavier_normal",
+        "glorot": "xavier_normal",
+        "glorot_normal": "xavier_normal",
+        "glorot_uniform": "xavier_uniform",
+        "he": "he_normal",
+        "kaiming": "he_normal",
+        "kaiming_normal": "he_normal",
+        "kaiming_uniform": "he_uniform",
+        "lecun": "lecun_normal",
+    }
+)
+
+
+def get(name: str) -> Initializer:
+    """The initialiser of that name or alias, (key, shape, dtype) -> weights of that shape.
+
+    The last two axes of `shape` are (in, out), those before them a convolution's window.
+    `xavier_*` (also `glorot_*`) has variance 2/(fan_in + fan_out) (Glorot & Bengio, 2010), `he_*`
+    (also `kaiming_*`) 2/fan_in (He et al., 2015, arXiv:1502.01852), `lecun_*` 1/fan_in (LeCun et
+    al., 1998), `torch_default` 1/(3 fan_in), uniform, as `torch.nn.Linear` draws. A bare `xavier`,
+    `he` or `lecun` is the normal one. The normals are not truncated (jax.nn's own are).
+
+    Raises:
+      ValueError: there is none of that name; quotes the name and the nearest ones.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> weights = get("he_uniform")(jax.random.key(0), (300, 50), jnp.float32)
+      >>> bool(abs(weights).max() <= (6 / 300) ** 0.5)
+      True
+    """
+    every = {**INITIALIZERS, **{alias: INITIALIZERS[of] for alias, of in ALIASES.items()}}
+    return lookup(every, name, "initialiser")
