@@ -1,1 +1,13 @@
-"""diagnosis."""
+"""From a measured flow to symptoms, causes and remedies; measured against forecast."""
+
+from ._compare import Comparison as Comparison
+from ._compare import compare as compare
+from ._diagnose import SYMPTOMS as SYMPTOMS
+from ._diagnose import diagnose as diagnose
+from ._finding import Finding as Finding
+from ._finding import History as History
+from ._profile import Measured as Measured
+from ._profile import Profile as Profile
+from ._span import headline as headline
+from ._words import factor as factor
+from ._words import folds as folds
