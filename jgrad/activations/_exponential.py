@@ -69,9 +69,10 @@ def log1p(e: FloatArray) -> FloatArray:
     """ln(1 + e) for 0 ≤ e ≤ 1, as 2 atanh(e / (2 + e))."""
     if e.dtype == jnp.float64:
         return jnp.log1p(e)
-    s = e / (2 + e)
-    square = s * s
-    return 2 * (s + s * square * polynomial(_ATANH, square))
+    # Twice atanh's argument, so that nothing underflows before e does.
+    s = 2 * e / (2 + e)
+    square = 0.25 * (s * s)
+    return s + s * (square * polynomial(_ATANH, square))
 
 
 def tanh_of(a: FloatArray) -> FloatArray:

@@ -3,42 +3,66 @@
 import math
 
 import jax.numpy as jnp
-from jax import lax
 
 from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
-from ._link import activation, link
+from ._exponential import decay, tanh_of
+from ._link import activation, derivative_of, link
+from ._normal import bell, near_one, tail, upper_half
 from ._sigmoidal import dsigmoid, sigmoid_link, tanh_link
 from ._softplus import softplus_link
 
-# gelu: φ' = Φ + x N, φ'' = N (2 - x²), N the normal density.
+# gelu, with Φ(-z) = tail(z) e^(-z²/2): φ' = Φ + x N, φ'' = N (2 - x²), N the normal density.
+
+_DENSITY = 1 / math.sqrt(2 * math.pi)
 
 
-@link(lambda x: -jnp.clip(x, -40, 40) * normal_density(x))
-def normal_density(x: FloatArray) -> FloatArray:
-    """The standard normal density."""
-    return jnp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+def _within(x: FloatArray) -> FloatArray:
+    """X within ±60, where e^(-x²/2) is long 0 in any dtype."""
+    return jnp.clip(x, -60, 60)
+
+
+@link(lambda x: -_within(x) * _density(x))
+def _density(x: FloatArray) -> FloatArray:
+    e, rest = bell(_within(x))
+    return e * (_DENSITY * rest)
 
 
 def _curve_of_gelu(x: FloatArray) -> FloatArray:
-    x = jnp.clip(x, -40, 40)
-    return normal_density(x) * (2 - x * x)
+    x = _within(x)
+    return _density(x) * (2 - x * x)
 
 
-@link(_curve_of_gelu)
+@link(derivative_of(_curve_of_gelu))
+def _d2gelu(x: FloatArray) -> FloatArray:
+    x = _within(x)
+    e, rest = bell(x)
+    return e * ((2 - x * x) * (_DENSITY * rest))
+
+
+@link(_d2gelu)
 def _dgelu(x: FloatArray) -> FloatArray:
-    x = jnp.clip(x, -40, 40)
-    return 0.5 * lax.erfc(-x * math.sqrt(0.5)) + x * normal_density(x)
+    z = jnp.abs(_within(x))
+    e, rest = bell(z)
+    left = e * (rest * (tail(z) - _DENSITY * z))
+    return jnp.where(x >= 0, 1 - left, left)
 
 
 @link(_dgelu)
 def _gelu(x: FloatArray) -> FloatArray:
-    return jnp.where(x < -40, 0.0, x * 0.5 * lax.erfc(-x * math.sqrt(0.5))).astype(x.dtype)
+    z = jnp.abs(_within(x))
+    e, rest = bell(z)
+    left = -(e * (rest * z * tail(z)))
+    return jnp.where(x > 0, x + left, left)
 
 
 def _log_slope_gelu(x: FloatArray) -> FloatArray:
-    return jnp.log(jnp.abs(_dgelu(x)))
+    z = jnp.abs(x)
+    # From 1e9 on tail(z) - N(0) z is -N(0) z to the last bit.
+    near = jnp.clip(z, 0, 1e9)
+    left = jnp.log(jnp.abs(tail(near) - _DENSITY * near)) - 0.5 * z * z
+    return jnp.where(x >= 0, jnp.log(_dgelu(x)), left)
 
 
 @states(
@@ -62,43 +86,92 @@ def gelu(x: FloatArray) -> FloatArray:
     return _gelu(x)
 
 
-# gelu_tanh: x σ(v), v = 2 √(2/π) (x + 0.044715 x³).
+# gelu_tanh: x σ(v), v = x (c₁ + c₃ x²). With e = e^-|v|, d = 1 + e:
+# φ' = σ (1 + x v' (1 - σ)), φ'' = σ' (2 v' + x v'' - x v'² tanh(v/2)).
 
-_SLOPE = 2 * math.sqrt(2 / math.pi)
-_CUBIC = 0.044715
+_C1 = 2 * math.sqrt(2 / math.pi)
+_C3 = _C1 * 0.044715
+#: What the doubles above lack.
+_C1_REST = -9.96930880911092e-17
+_C3_REST = -6.175149918155315e-19
+
+
+def _halves(c: float, rest: float, dtype: jnp.dtype) -> tuple[float, float]:
+    """The constant c + rest as two floats, the first of half the bits."""
+    keep = 2.0 ** ((jnp.finfo(dtype).nmant - 1) // 2 - math.floor(math.log2(c)))
+    high = round(c * keep) / keep
+    return high, (c - high) + rest
 
 
 def _inner(x: FloatArray) -> FloatArray:
-    return _SLOPE * (x + _CUBIC * x * x * x)
+    """V."""
+    return x * (_C1 + _C3 * (x * x))
+
+
+def _slope_of_inner(x: FloatArray) -> FloatArray:
+    """V'."""
+    return _C1 + 3 * _C3 * (x * x)
+
+
+def _inner_decay(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """e^-|v| as a product (E, rest), |v| to one and a half times the bits of x."""
+    x = jnp.abs(x)
+    c1, c1_rest = _halves(_C1, _C1_REST, x.dtype)
+    c3, c3_rest = _halves(_C3, _C3_REST, x.dtype)
+    xh = upper_half(x)
+    xl = x - xh
+    square = upper_half(xh * xh)
+    square_rest = (xh * xh - square) + xl * (x + xh)
+    factor = upper_half(c1 + c3 * square)
+    rest = (c1 - factor) + c3 * square
+    factor_rest = rest + (c1_rest + c3 * square_rest + c3_rest * (x * x))
+    e, scale = decay(xh * factor)
+    return e, scale * near_one(-(xh * factor_rest + xl * (factor + factor_rest)))
+
+
+def _bounded(x: FloatArray) -> FloatArray:
+    """X within ±30, where e^-|v| is long 0 in any dtype."""
+    return jnp.clip(x, -30, 30)
 
 
 def _curve_of_gelu_tanh(x: FloatArray) -> FloatArray:
-    x = jnp.clip(x, -40, 40)
-    v = _inner(x)
-    dv = _SLOPE * (1 + 3 * _CUBIC * x * x)
-    d2v = _SLOPE * 6 * _CUBIC * x
-    return dsigmoid(v) * (2 * dv + x * d2v - x * dv * dv * tanh_link(0.5 * v))
+    x = _bounded(x)
+    v, dv = _inner(x), _slope_of_inner(x)
+    return dsigmoid(v) * (2 * dv + 6 * _C3 * (x * x) - x * dv * dv * tanh_link(0.5 * v))
 
 
-@link(_curve_of_gelu_tanh)
+@link(derivative_of(_curve_of_gelu_tanh))
+def _d2gelu_tanh(x: FloatArray) -> FloatArray:
+    x = jnp.abs(_bounded(x))
+    dv = _slope_of_inner(x)
+    e, rest = _inner_decay(x)
+    d = 1 + e * rest
+    bracket = 2 * dv + 6 * _C3 * (x * x) - x * dv * dv * tanh_of(0.5 * _inner(x))
+    return e * (bracket * rest / (d * d))
+
+
+@link(_d2gelu_tanh)
 def _dgelu_tanh(x: FloatArray) -> FloatArray:
-    x = jnp.clip(x, -40, 40)
-    v = _inner(x)
-    dv = _SLOPE * (1 + 3 * _CUBIC * x * x)
-    return sigmoid_link(v) * (1 + x * dv * sigmoid_link(-v))
+    x = _bounded(x)
+    e, rest = _inner_decay(x)
+    d = 1 + e * rest
+    steep = x * _slope_of_inner(x)
+    return jnp.where(x >= 0, (d + steep * (e * rest)) / (d * d), e * ((d + steep) * rest / (d * d)))
 
 
 @link(_dgelu_tanh)
 def _gelu_tanh(x: FloatArray) -> FloatArray:
-    gate = sigmoid_link(_inner(jnp.clip(x, -40, 40)))
-    return jnp.where(gate == 0, 0.0, x * gate).astype(x.dtype)
+    near = _bounded(x)
+    e, rest = _inner_decay(near)
+    d = 1 + e * rest
+    return jnp.where(x >= 0, x / d, e * (near * rest / d))
 
 
 def _log_slope_gelu_tanh(x: FloatArray) -> FloatArray:
-    x = jnp.clip(x, -1e6, 1e6)
-    v = _inner(x)
-    dv = _SLOPE * (1 + 3 * _CUBIC * x * x)
-    return -softplus_link(-v) + jnp.log(jnp.abs(1 + x * dv * sigmoid_link(-v)))
+    near = jnp.clip(x, -1e4, 1e4)
+    v = _inner(near)
+    factor = 1 + near * _slope_of_inner(near) * sigmoid_link(-v)
+    return jnp.log(jnp.abs(factor)) - softplus_link(-_inner(x))
 
 
 @states(

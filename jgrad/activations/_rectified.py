@@ -10,6 +10,7 @@ from jgrad._types import FloatArray
 from ._catalog import Traits, states
 from ._exponential import decay, expm1
 from ._link import activation
+from ._normal import near_one, upper_half
 
 
 @states(
@@ -154,6 +155,44 @@ def selu(x: FloatArray) -> FloatArray:
     return jnp.where(x > 0, _SELU_SCALE * x, _expm1(_left(x), factor))
 
 
+@jax.custom_jvp
+def _rising(x: FloatArray, alpha: FloatArray, factor: FloatArray) -> FloatArray:
+    """Factor · e^(x/α) for x ≤ 0."""
+    ratio = jnp.maximum(x, -1000 * alpha) / alpha
+    # The exponential turns the quotient's rounding into a relative error of |x/α| ulps: what is
+    # left of the division goes in by itself.
+    high, alpha_high = upper_half(ratio), upper_half(alpha)
+    left_over = (jnp.maximum(x, -1000 * alpha) - high * alpha_high) - high * (alpha - alpha_high)
+    e, scale = decay(-high)
+    return e * (factor * (scale * near_one(left_over / alpha)))
+
+
+@_rising.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    x, alpha, factor = primals
+    dx, dalpha, dfactor = tangents
+    value = _rising(x, alpha, factor)
+    along = _rising(x, alpha, factor / alpha)
+    ratio = jnp.maximum(x / alpha, -1000)
+    plain = _rising(x, alpha, jnp.ones_like(factor))
+    return value, along * dx - ratio * along * dalpha + plain * dfactor
+
+
+@jax.custom_jvp
+def _settling(x: FloatArray, alpha: FloatArray) -> FloatArray:
+    """α (e^(x/α) - 1) for x ≤ 0."""
+    return alpha * expm1(x / alpha)
+
+
+@_settling.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    x, alpha = primals
+    dx, dalpha = tangents
+    slope = _rising(x, alpha, jnp.ones_like(alpha))
+    ratio = jnp.maximum(x / alpha, -1000)
+    return _settling(x, alpha), slope * dx + (expm1(ratio) - ratio * slope) * dalpha
+
+
 @states(
     Traits(
         lower=-1.0,
@@ -172,4 +211,5 @@ def selu(x: FloatArray) -> FloatArray:
 @activation
 def celu(x: FloatArray, *, alpha: float | jax.Array = 1.0) -> FloatArray:
     """Continuously differentiable exponential linear unit: x for x > 0, else α (e^(x/α) - 1)."""
-    return jnp.where(x > 0, x, _expm1(_left(x) / alpha, jnp.asarray(alpha, x.dtype)))
+    alpha = jnp.asarray(alpha, x.dtype)
+    return jnp.where(x > 0, x, _settling(_left(x), alpha))

@@ -8,8 +8,9 @@ from jax import lax
 from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
-from ._exponential import decay, log1p, tanh_of
+from ._exponential import decay, log1p, polynomial, tanh_of
 from ._link import activation, derivative_of, link
+from ._normal import near_one, tail, upper_half
 
 # sigmoid: σ' = e / (1 + e)² with e = e^-|x|, and σ'' = -σ' tanh(x/2).
 
@@ -165,15 +166,17 @@ def soft_sign(x: FloatArray) -> FloatArray:
     return jnp.where(right, 1.0, -1.0).astype(x.dtype) * _ratio(a)
 
 
-@link(lambda a: _inverse_power(a, 2))
+@link(lambda a: _inverse_power(a, 2, 1.0))
 def _ratio(a: FloatArray) -> FloatArray:
     return jnp.where(jnp.isinf(a), 1.0, a / (1 + a)).astype(a.dtype)
 
 
-def _inverse_power(a: FloatArray, n: int) -> FloatArray:
-    @link(lambda a: -n * _inverse_power(a, n + 1))
+def _inverse_power(a: FloatArray, n: int, factor: float) -> FloatArray:
+    """Factor / (1 + a)^n."""
+
+    @link(lambda a: _inverse_power(a, n + 1, -n * factor))
     def power(a: FloatArray) -> FloatArray:
-        return (1 / (1 + a)) ** n
+        return (factor / (1 + a)) * (1 / (1 + a)) ** (n - 1)
 
     return power(a)
 
@@ -206,11 +209,47 @@ def erf(x: FloatArray) -> FloatArray:
     return _erf(x)
 
 
-@link(lambda x: 2 / math.sqrt(math.pi) * _bell(x))
+# Beyond ±40 e^(-x²) is long 0 in any dtype.
+
+
+def _scaled_bell(x: FloatArray, factor: float | FloatArray) -> FloatArray:
+    high = upper_half(jnp.clip(x, -40, 40))
+    e, scale = decay(high * high)
+    low = jnp.clip(x, -40, 40) - high
+    return e * (factor * (scale * near_one(-low * (2 * high + low))))
+
+
+_ERF_SLOPE = 2 / math.sqrt(math.pi)
+
+
+def _curve_of_erf(x: FloatArray) -> FloatArray:
+    return -2 * jnp.clip(x, -40, 40) * _derf(x)
+
+
+@link(derivative_of(_curve_of_erf))
+def _d2erf(x: FloatArray) -> FloatArray:
+    return _scaled_bell(x, -2 * _ERF_SLOPE * jnp.clip(x, -40, 40))
+
+
+@link(_d2erf)
+def _derf(x: FloatArray) -> FloatArray:
+    return _scaled_bell(x, _ERF_SLOPE)
+
+
+_ERF = (
+    1.128379167,
+    -0.37612636658,
+    0.1128371866,
+    -0.026857459267,
+    0.0051767076427,
+    -0.00073489305831,
+)  # erf(x) / x in powers of x², on [0, 0.6]
+
+
+@link(_derf)
 def _erf(x: FloatArray) -> FloatArray:
-    return lax.erf(x)
-
-
-@link(lambda x: -2 * jnp.clip(x, -40, 40) * _bell(x))
-def _bell(x: FloatArray) -> FloatArray:
-    return jnp.exp(-x * x)
+    if x.dtype == jnp.float64:
+        return lax.erf(x)
+    a = jnp.minimum(jnp.abs(x), 8)
+    far = 1 - _scaled_bell(a, 2.0) * tail(math.sqrt(2) * a)
+    return jnp.where(a < 0.6, x * polynomial(_ERF, a * a), jnp.sign(x) * far)

@@ -59,7 +59,7 @@ def log_sigmoid(x: FloatArray) -> FloatArray:
     return -softplus_link(-x)
 
 
-# squareplus, with h = x / √b: √b (h + r) / 2, r = √(1 + h²).
+# squareplus, with h = x / √b: √b/2 (h + r), r = √(1 + h²).
 
 
 def _radius(h: FloatArray) -> FloatArray:
@@ -69,27 +69,34 @@ def _radius(h: FloatArray) -> FloatArray:
     return jnp.where(a < 1e9, jnp.sqrt(1 + small * small), a)
 
 
+def _tilt(h: FloatArray) -> FloatArray:
+    """H / r, between -1 and 1."""
+    h = jnp.clip(h, -1e30, 1e30)
+    return h / _radius(h)
+
+
 def _inverse_radius(h: FloatArray, n: int) -> FloatArray:
     """(1 + h²)^(-n/2)."""
 
-    @link(lambda h: -n * (h / _radius(h)) * _inverse_radius(h, n + 1))
+    @link(lambda h: -n * _tilt(h) * _inverse_radius(h, n + 1))
     def power(h: FloatArray) -> FloatArray:
         return (1 / _radius(h)) ** n
 
     return power(h)
 
 
-@link(lambda h: 0.5 * _inverse_radius(h, 3))
+@link(lambda h: _inverse_radius(h, 3))
 def _squareplus_slope(h: FloatArray) -> FloatArray:
+    h = jnp.clip(h, -1e30, 1e30)
     r = _radius(h)
     # To the left h + r cancels; r - |h| = 1 / (r + |h|).
-    return 0.5 * jnp.where(h > 0, 1 + h / r, 1 / (r * (r + jnp.abs(h))))
+    return jnp.where(h > 0, 1 + h / r, 1 / (1 + jnp.abs(h) * (r + jnp.abs(h))))
 
 
 @link(_squareplus_slope)
 def _squareplus(h: FloatArray) -> FloatArray:
     r = _radius(h)
-    return 0.5 * jnp.where(h > 0, h + r, 1 / (r + jnp.abs(h)))
+    return jnp.where(h > 0, h + r, 1 / (r + jnp.abs(h)))
 
 
 def _log_slope_squareplus(x: FloatArray, b: float | jax.Array = 4.0) -> FloatArray:
@@ -97,7 +104,7 @@ def _log_slope_squareplus(x: FloatArray, b: float | jax.Array = 4.0) -> FloatArr
     r = _radius(h)
     return jnp.where(
         h > 0,
-        jnp.log(_squareplus_slope(h)),
+        jnp.log(0.5 * _squareplus_slope(h)),
         -math.log(2) - jnp.log(r) - jnp.log(r + jnp.abs(h)),
     )
 
@@ -119,4 +126,4 @@ def _log_slope_squareplus(x: FloatArray, b: float | jax.Array = 4.0) -> FloatArr
 def squareplus(x: FloatArray, *, b: float | jax.Array = 4.0) -> FloatArray:
     """(x + √(x² + b)) / 2."""
     root = jnp.sqrt(jnp.asarray(b, x.dtype))
-    return root * _squareplus(x / root)
+    return 0.5 * root * _squareplus(x / root)
