@@ -24,7 +24,7 @@ from jgrad._types import Elementwise
 Host = np.ndarray
 
 #: Nodes per panel, and elements per evaluation of φ (a multiple of the nodes).
-_NODES = 20
+_PER_PANEL = 20
 _CHUNK = 2000
 
 #: A panel is resolved once its last Legendre coefficients are below this part of its largest. The
@@ -32,10 +32,13 @@ _CHUNK = 2000
 _RESOLVED = 1e-9
 _PANELS = 20_000
 
-_T, _W = np.polynomial.legendre.leggauss(_NODES)
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(_PER_PANEL)
 _LEGENDRE = (
-    (np.arange(_NODES) + 0.5)[:, None] * np.polynomial.legendre.legvander(_T, _NODES - 1).T * _W
+    (np.arange(_PER_PANEL) + 0.5)[:, None]
+    * np.polynomial.legendre.legvander(NODES, _PER_PANEL - 1).T
+    * WEIGHTS
 )
+_AT_ENDS = np.polynomial.legendre.legvander(np.array([-1.0, 1.0]), _PER_PANEL - 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +105,7 @@ def _evaluator(phi: Elementwise) -> Callable[[Host], tuple[Host, Host]]:
     def both(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.jvp(phi, (x,), (jnp.ones_like(x),))
 
-    with _host():
+    with on_host():
         _refuse_unless_pointwise(phi)
         compiled = jax.jit(both)
 
@@ -110,7 +113,7 @@ def _evaluator(phi: Elementwise) -> Callable[[Host], tuple[Host, Host]]:
         blocks = -(-x.size // _CHUNK)
         padded = np.zeros(blocks * _CHUNK)
         padded[: x.size] = x.ravel()
-        with _host():
+        with on_host():
             parts = [compiled(block) for block in padded.reshape(blocks, _CHUNK)]
             value, slope = (np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
         return value[: x.size].reshape(x.shape), slope[: x.size].reshape(x.shape)
@@ -128,7 +131,7 @@ def _evaluator(phi: Elementwise) -> Callable[[Host], tuple[Host, Host]]:
 
 
 @contextlib.contextmanager
-def _host() -> Iterator[None]:
+def on_host() -> Iterator[None]:
     """Inside, JAX computes in float64 on the CPU, now, even while a caller is being traced."""
     with (
         jax.ensure_compile_time_eval(),
@@ -197,21 +200,30 @@ def _bisected(phi: Elementwise, edges: Host, known: tuple[float, ...]) -> Sample
     evaluate = evaluator(phi)
     left, right = edges[:-1], edges[1:]
     bulk = np.abs(edges).max() / 16
+    # Between borders that straddle zero a kink may sit at zero itself, where nothing is relative.
+    least = 0.0 if 0.0 in edges else np.finfo(float).eps * bulk
     done, found, scales = [], [], np.zeros(2)
     count = left.size
     while left.size:
         middle, half = (left + right) / 2, (right - left) / 2
-        x = middle[:, None] + half[:, None] * _T
-        both = np.stack(evaluate(x))
+        x = middle[:, None] + half[:, None] * NODES
+        nudge = 1e-14 * half + 32 * np.finfo(float).eps * np.abs([left, right])
+        ends = np.stack([left + nudge[0], right - nudge[1]], axis=1)
+        samples = np.stack(evaluate(np.concatenate([x, ends], axis=1)))
+        both, at_ends = samples[..., :_PER_PANEL], samples[..., _PER_PANEL:]
         seen = np.where(np.isfinite(both) & (np.abs(x) <= bulk), np.abs(both), 0.0)
         scales = np.maximum(scales, seen.max(axis=(1, 2)))
         with np.errstate(invalid="ignore", over="ignore"):
-            coefficients = np.abs(both @ _LEGENDRE.T)
-            tail, top = coefficients[..., -3:].max(-1), coefficients.max(-1)
-            rough = ~(tail <= _RESOLVED * top + 1e-14 * scales[:, None]).all(axis=0)
-        rough &= np.isfinite(both).all(axis=(0, 2))
-        smallest = half <= 8 * np.finfo(float).eps * np.abs(middle)
-        found += list(middle[rough & smallest])
+            series = both @ _LEGENDRE.T
+            tail, top = np.abs(series[..., -3:]).max(-1), np.abs(series).max(-1)
+            # A kink between the last node and the border shows only at the border.
+            miss = np.abs(series @ _AT_ENDS.T - at_ends).max(-1)
+            scale = scales[:, None]
+            calm = (tail <= _RESOLVED * top + 1e-14 * scale) & (miss <= 1e-7 * top + 1e-11 * scale)
+            rough = ~calm.all(axis=0)
+        rough &= np.isfinite(samples).all(axis=(0, 2))
+        smallest = half <= np.maximum(8 * np.finfo(float).eps * np.abs(middle), least)
+        found += [0.0 if abs(m) <= 4 * least else m for m in middle[rough & smallest]]
         keep = ~rough | smallest
         done.append((left[keep], right[keep], x[keep], *both[:, keep]))
         left, middle, right = left[~keep], middle[~keep], right[~keep]
@@ -228,7 +240,7 @@ def _bisected(phi: Elementwise, edges: Host, known: tuple[float, ...]) -> Sample
     half = (rights - lefts)[order] / 2
     return Samples(
         x=x[order].ravel(),
-        weight=(half[:, None] * _W).ravel(),
+        weight=(half[:, None] * WEIGHTS).ravel(),
         value=value[order].ravel(),
         slope=slope[order].ravel(),
         edges=np.append(lefts[order], rights[order][-1]),
