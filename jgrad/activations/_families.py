@@ -8,7 +8,10 @@ Outside the family's domain a solver raises ValueError, ZeroDivisionError or Ove
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from scipy.special import expit
 
 #: Points of the grid where solvers look; all of them and their mirror images are on it.
 _NEAR = (2.0**-6, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -110,7 +113,8 @@ def _star_relu(phi: Sampled) -> dict[str, float]:
 
 def _hard_tanh(phi: Sampled) -> dict[str, float]:
     low, high = phi.at(-_FAR), phi.at(_FAR)
-    return {"min_val": low, "max_val": high} if low < high else {}
+    # A bound near the grid's end is not seen to hold, as in `maximum(x, 1e-6)`.
+    return {"min_val": low, "max_val": high} if -1000 < low < high < 1000 else {}
 
 
 def _e_swish(phi: Sampled) -> dict[str, float]:
@@ -126,38 +130,83 @@ def _xielu(phi: Sampled) -> dict[str, float]:
     return {"alpha_p": alpha_p, "alpha_n": alpha_n, "beta": beta} if alpha_p and alpha_n else {}
 
 
-def _positive(solver: Solver) -> Solver:
-    """The solver, for a family whose parameters are positive."""
+def _moderate(solver: Solver) -> Solver:
+    """The solver, for a family whose parameters are positive: within 1/1000 and 1000."""
 
     def solve(phi: Sampled) -> dict[str, float]:
         solved = solver(phi)
-        return solved if all(value > 0 for value in solved.values()) else {}
+        return solved if all(1e-3 < value < 1e3 for value in solved.values()) else {}
 
     return solve
 
 
-#: Canonical name → solver.
-SOLVERS: dict[str, Solver] = {
-    "leaky_relu": _leaky_relu,
-    "elu": _positive(lambda phi: {"alpha": -phi.at(-_FAR)}),
-    "celu": _positive(lambda phi: {"alpha": -phi.at(-_FAR)}),
-    "silu": _silu,
-    "softplus": _positive(lambda phi: {"beta": math.log(2) / phi.at(0.0)}),
-    "squareplus": _positive(lambda phi: {"b": 4 * phi.at(0.0) ** 2}),
-    "hard_tanh": _hard_tanh,
-    "penalized_tanh": lambda phi: {"a": -phi.at(-_FAR)},
-    "e_swish": _e_swish,
-    "smish": _smish,
-    "polu": _positive(lambda phi: {"n": -math.log2(1 + phi.at(-1.0))}),
-    "isru": _positive(lambda phi: {"alpha": 1 / phi.at(_FAR) ** 2 - 1 / _FAR**2}),
-    "isrlu": _positive(lambda phi: {"alpha": 1 / phi.at(-_FAR) ** 2 - 1 / _FAR**2}),
-    "sin": _sin,
-    "snake": _snake,
-    "sinlu": _sinlu,
-    "star_relu": _star_relu,
-    "soft_root_sign": _positive(_soft_root_sign),
-    "softshrink": _positive(lambda phi: {"lambd": 16 - phi.at(16.0)}),
-    "threshold": lambda phi: {"value": phi.at(-_FAR)},
-    "xielu": _xielu,
-    "dyt": _dyt,
+class Family(NamedTuple):
+    """How to solve for a family's parameters, and its plain formula to check the solution with."""
+
+    solve: Solver
+    formula: Callable[..., np.ndarray]
+
+
+#: Canonical name → family.
+FAMILIES: dict[str, Family] = {
+    "leaky_relu": Family(
+        _leaky_relu, lambda x, negative_slope: np.where(x > 0, x, negative_slope * x)
+    ),
+    "elu": Family(
+        _moderate(lambda phi: {"alpha": -phi.at(-_FAR)}),
+        lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
+    ),
+    "celu": Family(
+        _moderate(lambda phi: {"alpha": -phi.at(-_FAR)}),
+        lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)),
+    ),
+    "silu": Family(_silu, lambda x, beta: x * expit(beta * x)),
+    "softplus": Family(
+        _moderate(lambda phi: {"beta": math.log(2) / phi.at(0.0)}),
+        lambda x, beta: np.logaddexp(0, beta * x) / beta,
+    ),
+    "squareplus": Family(
+        _moderate(lambda phi: {"b": 4 * phi.at(0.0) ** 2}),
+        lambda x, b: (x + np.sqrt(x * x + b)) / 2,
+    ),
+    "hard_tanh": Family(_hard_tanh, lambda x, min_val, max_val: np.clip(x, min_val, max_val)),
+    "penalized_tanh": Family(
+        lambda phi: {"a": -phi.at(-_FAR)}, lambda x, a: np.where(x > 0, 1, a) * np.tanh(x)
+    ),
+    "e_swish": Family(_e_swish, lambda x, beta: beta * x * expit(x)),
+    "smish": Family(_smish, lambda x, alpha, beta: alpha * x * np.tanh(np.log1p(expit(beta * x)))),
+    "polu": Family(
+        _moderate(lambda phi: {"n": -math.log2(1 + phi.at(-1.0))}),
+        lambda x, n: np.where(x > 0, x, (1 - np.minimum(x, 0)) ** -n - 1),
+    ),
+    "isru": Family(
+        _moderate(lambda phi: {"alpha": 1 / phi.at(_FAR) ** 2 - 1 / _FAR**2}),
+        lambda x, alpha: x / np.sqrt(1 + alpha * x * x),
+    ),
+    "isrlu": Family(
+        _moderate(lambda phi: {"alpha": 1 / phi.at(-_FAR) ** 2 - 1 / _FAR**2}),
+        lambda x, alpha: np.where(x > 0, x, x / np.sqrt(1 + alpha * x * x)),
+    ),
+    "sin": Family(_sin, lambda x, omega: np.sin(omega * x)),
+    "snake": Family(_snake, lambda x, a: x + np.sin(a * x) ** 2 / a),
+    "sinlu": Family(_sinlu, lambda x, a, b: (x + a * np.sin(b * x)) * expit(x)),
+    "star_relu": Family(_star_relu, lambda x, scale, bias: scale * np.maximum(x, 0) ** 2 + bias),
+    "soft_root_sign": Family(
+        _moderate(_soft_root_sign),
+        lambda x, alpha, beta: x / (x / alpha + np.exp(np.minimum(-x / beta, 500))),
+    ),
+    "softshrink": Family(
+        _moderate(lambda phi: {"lambd": 16 - phi.at(16.0)}),
+        lambda x, lambd: x - np.clip(x, -lambd, lambd),
+    ),
+    "threshold": Family(
+        lambda phi: {"value": phi.at(-_FAR)}, lambda x, value: np.where(x > 1, x, value)
+    ),
+    "xielu": Family(
+        _xielu,
+        lambda x, alpha_p, alpha_n, beta: (
+            np.where(x > 0, alpha_p * x * x, alpha_n * (np.expm1(np.minimum(x, 0)) - x)) + beta * x
+        ),
+    ),
+    "dyt": Family(_dyt, lambda x, alpha, gamma, beta: gamma * np.tanh(alpha * x) + beta),
 }

@@ -11,7 +11,8 @@ import dataclasses
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,12 +22,14 @@ import numpy as np
 from jgrad._types import Elementwise
 
 from ._catalog import CATALOG
-from ._families import SOLVERS, Solver
+from ._families import FAMILIES
 
 #: Half-width of the region where samples must be finite: a naive formula may overflow beyond it.
 _CORE = 8.0
 #: Beyond this, what the catalogue says is zero must be zero: `maximum(x, 1e-6)` is no ReLU.
 _FAR = 1000.0
+#: What counts as zero there.
+_TINY = 1e-30
 #: Allowed error of a value and of a slope, in units of eps and of the function's own scale.
 _VALUE_ULPS, _SLOPE_ULPS = 8.0, 32.0
 #: Points at which only the slope may differ: frameworks disagree at kinks, of which there are few.
@@ -50,6 +53,9 @@ def _grid() -> np.ndarray:
     points = (dense_right, dense_left, beside_kinks, -beside_kinks, solved_at, -solved_at)
     return np.unique(np.concatenate([*points, right, left, [0.0]])).astype(np.float32)
 
+
+#: The catalogue on that grid, written by scripts/activation_samples.
+SAMPLES = Path(__file__).with_name("samples.npz")
 
 #: Where functions are sampled: float32, increasing, exact in bfloat16 and float16.
 IDENTIFY_GRID: np.ndarray = _grid()
@@ -85,16 +91,22 @@ class Identity:
 
 @dataclasses.dataclass(frozen=True)
 class _Samples:
-    """A function on the grid: values and slopes [n], float64; slopes may be unknown."""
+    """Values and slopes on the grid, float64: of one function [n], or of many [entry, n].
+
+    Slopes that are not known are nan.
+    """
 
     values: np.ndarray
-    slopes: np.ndarray | None
+    slopes: np.ndarray
+
+    def row(self, i: int) -> "_Samples":
+        return _Samples(self.values[i], self.slopes[i])
 
     def at(self, x: float) -> float:
         return float(self.values[_INDEX[x]])
 
     def slope_at(self, x: float) -> float:
-        return math.nan if self.slopes is None else float(self.slopes[_INDEX[x]])
+        return float(self.slopes[_INDEX[x]])
 
 
 _INDEX = {float(x): i for i, x in enumerate(IDENTIFY_GRID)}
@@ -173,70 +185,80 @@ def identify_samples(
       relu
     """
     values = np.asarray(values, dtype=np.float64)
-    slopes = None if slopes is None else np.asarray(slopes, dtype=np.float64)
-    wanted = (len(IDENTIFY_GRID),)
+    slopes = np.full_like(values, np.nan) if slopes is None else np.asarray(slopes, np.float64)
+    wanted = IDENTIFY_GRID.shape
     for what, samples in (("values", values), ("slopes", slopes)):
-        if samples is not None and samples.shape != wanted:
+        if samples.shape != wanted:
             msg = f"{what} of shape {samples.shape}, wanted {wanted}, one a point of IDENTIFY_GRID"
             raise ValueError(msg)
     if not np.isfinite(values[np.abs(IDENTIFY_GRID) <= _CORE]).all():
         return None
     given = _Samples(values, slopes)
-    misfits = {
-        name: _misfit(given, entry, eps) for name, entry in _table().items() if name not in _UNNAMED
-    }
-    fits = [name for name, misfit in misfits.items() if misfit <= 1]
+    names, table = _table()
+    misfits = _misfits(given, table, eps)
+    fits = [i for i, name in enumerate(names) if misfits[i] <= 1 and name not in _UNNAMED]
     if fits:
         best = min(fits, key=misfits.__getitem__)
-        first = next(n for n in fits if _misfit(_table()[n], _table()[best], _EPS) <= 1)
-        rivals = [n for n in fits if _misfit(_table()[n], _table()[best], _EPS) > 1]
-        clear = all(misfits[best] < 0.25 * misfits[rival] for rival in rivals)
-        return Identity(first) if clear else None
-    found = [
-        identity
-        for name, solve in SOLVERS.items()
-        if name in CATALOG and (identity := _fitted(name, solve, given, eps)) is not None
-    ]
-    order = list(CATALOG)
-    return min(found, key=lambda i: (len(i.params), order.index(i.name)), default=None)
+        # Entries that are equal at their defaults fit equally; others are rivals.
+        equal = _misfits(table.row(best), table, _EPS) <= 1
+        rivals = [i for i in fits if not equal[i]]
+        clear = all(misfits[best] < 0.25 * misfits[i] for i in rivals)
+        return Identity(names[next(i for i in fits if equal[i])]) if clear else None
+    found = [identity for name in FAMILIES if (identity := _member(name, given, eps)) is not None]
+    return min(found, key=lambda i: (len(i.params), names.index(i.name)), default=None)
 
 
-def _misfit(given: _Samples, entry: _Samples, eps: float) -> float:
-    """The largest disagreement of two functions, in units of what rounding allows."""
+def _misfits(given: _Samples, table: _Samples, eps: float) -> np.ndarray:
+    """Each entry's largest disagreement with φ, in units of what rounding allows; shape [entry]."""
     x = np.abs(IDENTIFY_GRID.astype(np.float64))
     core = x <= _CORE
-    steepest = max(1.0, float(np.max(np.abs(entry.slopes[core]))))  # type: ignore[index]
-    usable = np.isfinite(given.values)
-    allowed = _VALUE_ULPS * eps * (1 + x * steepest + np.abs(entry.values))
-    allowed = np.where((x > _FAR) & (np.abs(entry.values) < 1e-30), 1e-30, allowed)
+    steepest = np.maximum(1.0, np.max(np.abs(table.slopes[:, core]), axis=1, keepdims=True))
+    allowed = _VALUE_ULPS * eps * (1 + x * steepest + np.abs(table.values))
+    allowed = np.where((x > _FAR) & (np.abs(table.values) < _TINY), _TINY, allowed)
     with np.errstate(invalid="ignore"):
-        misfit = float(np.max((np.abs(given.values - entry.values) / allowed)[usable]))
-    if given.slopes is None or entry.slopes is None or misfit > 1:
-        return misfit
+        off = np.abs(given.values - table.values) / allowed
+    misfits = np.max(np.where(np.isfinite(given.values), off, 0), axis=1)
+    if np.isnan(given.slopes).all():
+        return misfits
     usable = core & np.isfinite(given.slopes)
     if np.sum(core & ~usable) > _KINKS:
-        return math.inf
+        return np.full_like(misfits, np.inf)
     allowed = _SLOPE_ULPS * eps * (1 + x) * steepest
-    off = np.sort((np.abs(given.slopes - entry.slopes) / allowed)[usable])
-    return max(misfit, float(off[-1 - _KINKS]))
+    with np.errstate(invalid="ignore"):
+        off = np.abs(given.slopes - table.slopes) / allowed
+    slope_misfits = np.sort(np.where(usable, off, 0), axis=1)[:, -1 - _KINKS]
+    return np.maximum(misfits, slope_misfits)
 
 
-def _sampled(phi: Elementwise) -> _Samples:
+_cached: dict[str, np.ndarray] = {}
+
+
+def _table() -> tuple[list[str], _Samples]:
+    """The catalogue's names, and each entry at its defaults: values and slopes [entry, n].
+
+    They are read from a file, since compiling them all takes seconds; what is not in it (an
+    activation that was registered since) is sampled.
+    """
+    if not _cached:
+        _cached.update(_stored())
+    for name, phi in CATALOG.items():
+        if name not in _cached:
+            _cached[name] = sample(phi)
+    rows = np.stack([_cached[name] for name in CATALOG])
+    return list(CATALOG), _Samples(rows[:, 0], rows[:, 1])
+
+
+def _stored() -> dict[str, np.ndarray]:
+    with np.load(SAMPLES) as file:
+        stored = dict(file)
+    return stored if np.array_equal(stored.pop("grid"), IDENTIFY_GRID) else {}
+
+
+def sample(phi: Elementwise) -> np.ndarray:
+    """φ and φ' on IDENTIFY_GRID, shape [2, n], float64."""
     with jax.ensure_compile_time_eval():
         grid = jnp.asarray(IDENTIFY_GRID)
-        values, slopes = jax.jvp(phi, (grid,), (jnp.ones_like(grid),))
-        return _Samples(np.asarray(values, np.float64), np.asarray(slopes, np.float64))
-
-
-_cached: dict[str, _Samples] = {}
-
-
-def _table() -> Mapping[str, _Samples]:
-    """Every entry of the catalogue on the grid, at its defaults; sampled at first use."""
-    for name in CATALOG:
-        if name not in _cached:
-            _cached[name] = _sampled(CATALOG[name])
-    return _cached
+        return np.stack(jax.jvp(phi, (grid,), (jnp.ones_like(grid),))).astype(np.float64)
 
 
 def _defaults(phi: Elementwise) -> dict[str, float]:
@@ -248,25 +270,27 @@ def _defaults(phi: Elementwise) -> dict[str, float]:
     }
 
 
-def _fitted(name: str, solve: Solver, given: _Samples, eps: float) -> Identity | None:
+def _member(name: str, given: _Samples, eps: float) -> Identity | None:
     """The member of a family that the samples are of, or None."""
+    family, defaults = FAMILIES[name], _defaults(CATALOG[name])
     with np.errstate(all="ignore"):
         try:
-            solved = solve(given)
+            solved = family.solve(given)
         except (ValueError, ZeroDivisionError, OverflowError):
             return None
-    defaults = _defaults(CATALOG[name])
-    if (
-        not solved
-        or not all(map(math.isfinite, solved.values()))
-        or solved.keys() - defaults.keys()
-    ):
+        if not solved or not all(map(math.isfinite, solved.values())):
+            return None
+        if solved.keys() - defaults.keys():
+            return None
+        rounded = {key: _shortest(value, defaults[key]) for key, value in solved.items()}
+        x, h = IDENTIFY_GRID.astype(np.float64), 1e-6
+        values, right, left = (family.formula(y, **rounded) for y in (x, x + h, x - h))
+    # The plain formula stands for the catalogue's function, which takes seconds to compile.
+    member = _Samples(values[None], (right - left)[None] / (2 * h))
+    if not _misfits(given, member, eps)[0] <= 1:
         return None
-    rounded = {key: _shortest(value, defaults[key]) for key, value in solved.items()}
     params = tuple((key, value) for key, value in rounded.items() if value != defaults[key])
-    identity = Identity(name, params)
-    entry = _sampled(identity.phi)
-    return identity if _misfit(given, entry, eps) <= 1 else None
+    return Identity(name, params)
 
 
 def _shortest(value: float, default: float) -> float:

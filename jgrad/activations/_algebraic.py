@@ -1,0 +1,274 @@
+"""Activations built of roots, powers and quotients, and the inverses of tan and sinh."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jgrad._types import FloatArray
+
+from ._catalog import Traits, states
+from ._link import activation, link
+from ._tails import expm1_link
+
+
+def _within(x: FloatArray, power: float) -> FloatArray:
+    """X clipped to where |x|^power is far from overflow."""
+    bound = float(jnp.finfo(x.dtype).max) ** (1 / power) / 2
+    return jnp.clip(x, -bound, bound)
+
+
+def _inverse_radius(x: FloatArray, n: int) -> FloatArray:
+    """(1 + x²)^(-n/2), whose every derivative is stable."""
+
+    @link(lambda x: -n * _unit(x) * _inverse_radius(x, n + 1))
+    def power(x: FloatArray) -> FloatArray:
+        y = _within(x, 2)
+        return (1 / jnp.sqrt(1 + y * y)) ** n
+
+    return power(x)
+
+
+@link(lambda x: _inverse_radius(x, 3))
+def _unit(x: FloatArray) -> FloatArray:
+    """X / √(1 + x²), whose every derivative is stable."""
+    y = _within(x, 2)
+    return y / jnp.sqrt(1 + y * y)
+
+
+@states(
+    Traits(
+        lower=-1.0,
+        upper=1.0,
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=False,
+        parity="odd",
+        limits=(-1.0, 1.0),
+        saturates="both",
+        source="Carlile et al., 2017, arXiv:1710.09967",
+    )
+)
+@activation
+def isru(x: FloatArray, *, alpha: float | jax.Array = 1.0) -> FloatArray:
+    """Inverse square root unit, x / √(1 + α x²).
+
+    Example:
+      >>> isru(jnp.array([0.75]), alpha=1.0)
+      Array([0.6], dtype=float32)
+    """
+    root = jnp.sqrt(jnp.asarray(alpha, x.dtype))
+    return _unit(root * x) / root
+
+
+@states(
+    Traits(
+        lower=-1.0,
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=True,
+        smoothness=2,
+        kinks=(0.0,),
+        limits=(-1.0, math.inf),
+        saturates="left",
+        source="Carlile et al., 2017, arXiv:1710.09967",
+    )
+)
+@activation
+def isrlu(x: FloatArray, *, alpha: float | jax.Array = 1.0) -> FloatArray:
+    """Inverse square root linear unit: x for x ≥ 0, else x / √(1 + α x²).
+
+    Example:
+      >>> isrlu(jnp.array([-0.75, 2.0]))
+      Array([-0.6,  2. ], dtype=float32)
+    """
+    root = jnp.sqrt(jnp.asarray(alpha, x.dtype))
+    return jnp.where(x >= 0, x, _unit(root * x) / root)
+
+
+@states(
+    Traits(
+        slope_lower=0.5,
+        slope_upper=1.5,
+        monotone=True,
+        convex=True,
+        limits=(-math.inf, math.inf),
+        saturates="none",
+        source="Kunc & Kléma, 2024, arXiv:2402.09092",
+    )
+)
+@activation
+def bent_identity(x: FloatArray) -> FloatArray:
+    """(√(x² + 1) - 1) / 2 + x.
+
+    Example:
+      >>> bent_identity(jnp.array([-0.75, 0.75]))
+      Array([-0.625,  0.875], dtype=float32)
+    """
+    return _bent_identity(x)
+
+
+@link(lambda x: 1 + 0.5 * _unit(x))
+def _bent_identity(x: FloatArray) -> FloatArray:
+    # √(x² + 1) - 1 as x² / (√(x² + 1) + 1), which does not cancel near 0.
+    y = _within(x, 2)
+    bend = y * (y / (jnp.sqrt(1 + y * y) + 1))
+    return x + 0.5 * jnp.where(y == x, bend, jnp.abs(x))
+
+
+@link(lambda x: _inverse_radius(x, 2))
+def _arctan(x: FloatArray) -> FloatArray:
+    return jnp.arctan(x)
+
+
+@states(
+    Traits(
+        lower=-math.pi / 2,
+        upper=math.pi / 2,
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=False,
+        parity="odd",
+        limits=(-math.pi / 2, math.pi / 2),
+        saturates="both",
+        source="Kamruzzaman & Aziz, 2002, A note on activation function in multilayer "
+        "feedforward learning",
+    ),
+    aliases=("atan",),
+)
+@activation
+def arctan(x: FloatArray) -> FloatArray:
+    """Arctan x.
+
+    Example:
+      >>> arctan(jnp.array([1.0])).round(4)
+      Array([0.7854], dtype=float32)
+    """
+    return _arctan(x)
+
+
+@link(lambda x: _inverse_radius(x, 1))
+def _asinh(x: FloatArray) -> FloatArray:
+    return jnp.arcsinh(x)
+
+
+@states(
+    Traits(
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=False,
+        parity="odd",
+        limits=(-math.inf, math.inf),
+        saturates="both",
+        source="Kunc & Kléma, 2024, arXiv:2402.09092",
+    ),
+    aliases=("arcsinh",),
+)
+@activation
+def asinh(x: FloatArray) -> FloatArray:
+    """The inverse hyperbolic sine, ln(x + √(x² + 1)).
+
+    Example:
+      >>> asinh(jnp.array([0.75])).round(4)
+      Array([0.6931], dtype=float32)
+    """
+    return _asinh(x)
+
+
+@states(
+    Traits(
+        lower=-1.0,
+        slope_lower=0.0,
+        slope_upper=1.0,
+        monotone=True,
+        convex=True,
+        smoothness=1,
+        kinks=(0.0,),
+        limits=(-1.0, math.inf),
+        saturates="left",
+        source="Li, Ding & Li, 2018, arXiv:1802.00212",
+    )
+)
+@activation
+def polu(x: FloatArray, *, n: float | jax.Array = 1.0) -> FloatArray:
+    """Power linear unit: x for x ≥ 0, else (1 - x)⁻ⁿ - 1.
+
+    Example:
+      >>> polu(jnp.array([-1.0, 2.0]))
+      Array([-0.5,  2. ], dtype=float32)
+    """
+    left = jnp.maximum(-x, 0)
+    return jnp.where(x >= 0, x, expm1_link(-n * jnp.log1p(left)))
+
+
+#: A leaky ReLU of slope 0.01 as the Padé activation unit's authors fit it on [-3, 3].
+_NUMERATOR = (0.02996348, 0.61690165, 2.37539147, 3.06608078, 1.52474449, 0.25281987)
+_DENOMINATOR = (1.19160814, 4.40811795, 0.91111034, 0.34885983)
+
+
+@states(
+    Traits(
+        slope_lower=-0.155790739800761943,
+        slope_upper=1.03485803469829804,
+        monotone=False,
+        convex=False,
+        smoothness=0,
+        kinks=(-0.28658769855, 0.0),
+        limits=(-math.inf, math.inf),
+        slope_zeros=(
+            -2.3628511152566654,
+            -1.38398939201554018,
+            -0.615759499641879946,
+            -0.198162526901424586,
+        ),
+        saturates="none",
+        source="Molina, Schramowski & Kersting, 2019, arXiv:1907.06732",
+    ),
+    aliases=("pau",),
+)
+@activation
+def rational(
+    x: FloatArray,
+    *,
+    numerator: Sequence[float] | jax.Array = _NUMERATOR,
+    denominator: Sequence[float] | jax.Array = _DENOMINATOR,
+) -> FloatArray:
+    """Padé activation unit, Σ aⱼ xʲ / (1 + |Σ bₖ xᵏ|), j from 0, k from 1.
+
+    Args:
+      x: where.
+      numerator: a₀, a₁, ..., one more than one more than the denominator's degree.
+      denominator: b₁, b₂, ...
+
+    Example:
+      >>> rational(jnp.array([-1.0, 2.0])).round(3)
+      Array([0.008, 1.99 ], dtype=float32)
+    """
+    a = jnp.asarray(numerator, x.dtype)
+    b = jnp.asarray(denominator, x.dtype)
+    near = jnp.abs(x) <= 1
+    y = jnp.where(near, x, 1)
+    inside = _horner(a, y) / (1 + jnp.abs(y * _horner(b, y)))
+    # Both polynomials divided by x to the denominator's degree: powers of x would overflow.
+    far = jnp.where(near, 1, x)
+    z = 1 / far
+    degree = b.shape[0]
+    top = _horner(a[::-1], z) * _power(far, a.shape[0] - 1 - degree)
+    outside = top / (jnp.abs(z) ** degree + jnp.abs(_horner(b[::-1], z)))
+    return jnp.where(near, inside, outside * jnp.sign(far) ** degree)
+
+
+def _horner(coefficients: jax.Array, x: FloatArray) -> FloatArray:
+    total = jnp.zeros_like(x)
+    for c in coefficients[::-1]:
+        total = total * x + c
+    return total
+
+
+def _power(x: FloatArray, n: int) -> FloatArray:
+    return x**n if n >= 0 else (1 / x) ** -n
