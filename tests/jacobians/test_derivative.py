@@ -56,3 +56,37 @@ def test_wrong_input():
         jacobians.derivative(jnp.sum)(jnp.ones(3))
     with pytest.raises(TypeError, match="not differentiable"):
         jacobians.derivative(lambda x: x.astype(jnp.int32))(jnp.ones(3))
+
+
+def test_refuses_what_couples_elements():
+    x = jnp.ones((2, 3))
+    for f in (jax.nn.softmax, jnp.transpose, lambda x: jnp.cumsum(x, axis=0)):
+        with pytest.raises(ValueError, match=r"elements depend|not elementwise"):
+            jacobians.derivative(f)(x)
+
+
+def test_takes_your_word():
+    def f(x):
+        return jnp.sin(x[::-1])[::-1]
+
+    x = jnp.array([0.3, -1.2, 2.0])
+    with pytest.raises(ValueError, match="check=False"):
+        jacobians.derivative(f)(x)
+    np.testing.assert_allclose(jacobians.derivative(f, check=False)(x), np.cos(x), rtol=3e-7)
+
+
+def test_of_a_custom_vjp():
+    @jax.custom_vjp
+    def straight_through(x):
+        return jnp.round(x)
+
+    straight_through.defvjp(lambda x: (jnp.round(x), None), lambda _, u: (u,))
+
+    def f(x):
+        return straight_through(2 * x)
+
+    x = jnp.array([0.3, 1.4])
+    np.testing.assert_array_equal(jax.jit(jacobians.derivative(f))(x), [2, 2])
+    got = jax.jit(jacobians.jacobian(f))(x[None])
+    np.testing.assert_array_equal(got, 2 * np.eye(2)[None])
+    assert jacobians.structure(f, x[None]).mode == "rev"
