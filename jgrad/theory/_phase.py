@@ -1,0 +1,370 @@
+"""The phases of a deep random network: fixed points, critical points, depth scales.
+
+A layer z = W φ(z') + b with W_ij ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²) maps the second moment q of
+its pre-activations by F(q) = σ_w² E φ(√q z)² + σ_b² and the correlation c of two inputs by
+C(c) = (σ_w² E φ(u)φ(v) + σ_b²)/q; squared gradient norms change by χ₁ = C'(1) = σ_w² E φ'(√q z)².
+χ₁ < 1 is order (inputs merge, gradients vanish), χ₁ > 1 chaos (inputs part, gradients explode).
+Poole et al., 2016, arXiv:1606.05340; Schoenholz et al., 2017, arXiv:1611.01232.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import scipy.optimize
+
+from jgrad._types import Elementwise
+
+from ._dual import dual
+from ._gaussian import At, average
+from ._sampling import Host, name_of, resolve
+
+#: Where fixed and critical points are looked for, and how densely, in q.
+_LOWEST, _HIGHEST, _PER_DECADE = 1e-10, 1e4, 6
+
+#: Below this, a relative difference of two averages is rounding.
+_ROUNDING = 1e-11
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FixedPoint:
+    """A fixed point of the layer maps, and the depth scales there.
+
+    Attributes:
+      q: F(q) = q, the second moment of the pre-activations.
+      c: the stable correlation, C(c) = c: 1 in the ordered phase, below in the chaotic one.
+      chi1: σ_w² E φ'(√q z)², the factor per layer of squared gradient norms.
+      chi_q: F'(q), the factor per layer of a small change of q.
+      chi_c: C'(c), the factor per layer of a small change of c.
+      stable: layers lead back to q from nearby.
+    """
+
+    q: float
+    c: float
+    chi1: float
+    chi_q: float
+    chi_c: float
+    stable: bool
+
+    @property
+    def xi_q(self) -> float:
+        """-1/ln χ_q: the layers over which q forgets the input's norm."""
+        return depth_scale(self.chi_q)
+
+    @property
+    def xi_c(self) -> float:
+        """-1/ln χ_c: the layers over which two inputs' correlation is forgotten."""
+        return depth_scale(self.chi_c)
+
+    @property
+    def xi_gradient(self) -> float:
+        """-1/ln χ₁: the layers over which squared gradients change by e; negative: they grow."""
+        return depth_scale(self.chi1)
+
+
+def depth_scale(chi: float) -> float:
+    """-1/ln χ, the number of layers in which χ^l falls by e: infinite at χ = 1, negative above.
+
+    Example:
+      >>> round(depth_scale(0.9), 3), depth_scale(1.0), round(depth_scale(1.1), 3)
+      (9.491, inf, -10.492)
+    """
+    if abs(chi) == 1:
+        return math.inf
+    return -1 / math.log(abs(chi)) if chi else 0.0
+
+
+def variance_map(
+    phi: Elementwise | str,
+    sigma_w: float,
+    sigma_b: float = 0.0,
+    *,
+    kinks: tuple[float, ...] | None = None,
+) -> Callable[[float], float]:
+    """The function F(q) = σ_w² E φ(√q z)² + σ_b²; Poole et al., 2016, eq. 3.
+
+    Raises:
+      ValueError: a σ is negative or not finite.
+
+    Example:
+      >>> round(variance_map("relu", 1.5, 0.1)(2.0), 10)
+      2.26
+    """
+    _refuse_unless_scales(sigma_w, sigma_b)
+
+    def layer(q: float) -> float:
+        return sigma_w**2 * float(average(phi, q, _value_squared, kinks=kinks)[0]) + sigma_b**2
+
+    return layer
+
+
+def correlation_map(
+    phi: Elementwise | str,
+    sigma_w: float,
+    sigma_b: float = 0.0,
+    *,
+    q: float,
+    kinks: tuple[float, ...] | None = None,
+) -> Callable[[float], float]:
+    """The function C(c) = (σ_w² E φ(u)φ(v) + σ_b²)/F(q), of two inputs of second moment q.
+
+    Poole et al., 2016, eq. 5, there at the fixed point F(q) = q. For relu with σ_b = 0 it is
+    (√(1 - c²) + (π - arccos c) c)/π, from which 1 - c falls as 9π²/(2 l²), slowly: at layer 100 it
+    is still 20 % off that law (Hayou et al., 2019, arXiv:1902.06853).
+
+    Raises:
+      ValueError: a σ is negative, q is not positive, or |c| > 1.
+
+    Example:
+      >>> round(correlation_map("relu", 2**0.5, q=1.0)(0.0), 7)
+      0.3183099
+    """
+    out = variance_map(phi, sigma_w, sigma_b, kinks=kinks)(q)
+    pair = dual(phi, kinks=kinks)
+    return lambda c: (sigma_w**2 * pair(q, q, c * q)[0] + sigma_b**2) / out
+
+
+def fixed_point(
+    phi: Elementwise | str,
+    sigma_w: float,
+    sigma_b: float = 0.0,
+    *,
+    q0: float = 1.0,
+    kinks: tuple[float, ...] | None = None,
+) -> FixedPoint:
+    """The fixed point to which layers lead from second moment q0.
+
+    Where they lead from q0 to no fixed point (the variance grows without bound), the largest
+    unstable one below, marked `stable=False`. Where q0 itself is a fixed point, stable or not, that
+    one: so `q0=q` with a q of `critical` examines that point. GELU, SiLU and Mish without biases
+    have critical points whose q is unstable: networks started there drift off.
+
+    Args:
+      phi: a name, a catalogue function, or any elementwise JAX function.
+      sigma_w: √(fan_in · variance) of the weights.
+      sigma_b: standard deviation of the biases.
+      q0: second moment of the pre-activations to start from.
+      kinks: where φ or a derivative jumps; found by itself where not given.
+
+    Raises:
+      ValueError: a σ is negative; q0 is not positive; no fixed point with q ≤ 10⁴.
+
+    Example:
+      >>> p = fixed_point("tanh", 1.3, 0.3)
+      >>> round(p.q, 6), round(p.c, 6), round(p.xi_c, 4), p.stable
+      (0.607047, 1.0, 16.1082, True)
+    """
+    if q0 == 0:
+        q0 = 1e-40
+    points = fixed_variances(phi, sigma_w, sigma_b, q0=q0, kinks=kinks)
+    layer = variance_map(phi, sigma_w, sigma_b, kinks=kinks)
+    drift = layer(q0) / q0 - 1
+    below, above = [q for q in points if q < q0], [q for q in points if q > q0]
+    here = [q for q in points if abs(q - q0) <= 1e-6 * q0]
+    if here:
+        q = here[0]
+    elif abs(drift) <= _ROUNDING:
+        q = q0
+    elif drift > 0 and (above or below):
+        q = above[0] if above else below[-1]
+    elif drift < 0:
+        q = below[-1] if below else 0.0
+    else:
+        msg = (
+            f"no fixed point of {name_of(phi)} at σ_w = {sigma_w:g}, σ_b = {sigma_b:g}: "
+            f"the variance grows from layer to layer, F({q0:g}) = {layer(q0):g}"
+        )
+        raise ValueError(msg)
+    return _describe(phi, sigma_w, sigma_b, q if q > 1e-39 else 0.0, kinks)
+
+
+def fixed_variances(
+    phi: Elementwise | str,
+    sigma_w: float,
+    sigma_b: float = 0.0,
+    *,
+    q0: float = 1.0,
+    kinks: tuple[float, ...] | None = None,
+) -> tuple[float, ...]:
+    """Every isolated q in (0, 10⁴] with F(q) = q, in increasing order, stable and unstable.
+
+    Raises:
+      ValueError: a σ is negative.
+
+    Example:
+      >>> [round(q, 4) for q in fixed_variances("gelu", 1.6)]
+      [0.7041]
+    """
+    _refuse_unless_scales(sigma_w, sigma_b)
+    _refuse_unless_positive(q0)
+    lowest = min(_LOWEST, q0, sigma_b**2 / 2 if sigma_b > 0 else math.inf)
+
+    def growth(log_q: Host) -> Host:
+        q = np.exp(log_q)
+        return (sigma_w**2 * average(phi, q, _value_squared, kinks=kinks)[0] + sigma_b**2) / q - 1
+
+    return tuple(math.exp(x) for x in _roots(growth, lowest, max(_HIGHEST, q0)))
+
+
+def critical(
+    phi: Elementwise | str,
+    sigma_b: float = 0.0,
+    *,
+    kinks: tuple[float, ...] | None = None,
+) -> tuple[tuple[float, float], ...]:
+    """Every (σ_w, q) at this σ_b with χ₁ = 1 at the fixed point q: the edge of chaos.
+
+    A q runs along the edge: σ_w² = 1/E φ'(√q z)² and σ_b² = q - σ_w² E φ(√q z)² (Poole et al.,
+    2016; Hayou et al., 2019, arXiv:1902.06853). All points with 0 < q ≤ 10⁴ are found, and q = 0
+    where φ(0) = 0 and σ_b = 0, a limit. A piecewise linear φ bent only at the origin is critical at
+    one σ_w and every q; its point is given with q = 1. The q may be unstable (`fixed_point(..., q0=q).stable`):
+    so it is for GELU, SiLU and Mish without biases. PyTorch's gain for tanh, 5/3, is no critical
+    point: at σ_b = 0 that is σ_w = 1.
+
+    Raises:
+      ValueError: σ_b is negative, or there is no such point (softplus has none, relu only at
+        σ_b = 0); names the nearest χ₁.
+
+    Example:
+      >>> [(round(w, 6), round(q, 5)) for w, q in critical("tanh", 0.3)]
+      [(1.395584, 0.76347)]
+    """
+    _refuse_unless_scales(1.0, sigma_b)
+    phi = resolve(phi)
+
+    def bend(log_q: Host) -> Host:
+        q = np.exp(log_q)
+        second, steep = average(phi, q, _value_squared, _slope_squared, kinks=kinks)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return 1 - second / (q * steep) - sigma_b**2 / q
+
+    def width(q: float) -> float:
+        return float(average(phi, q, _slope_squared, kinks=kinks)[0]) ** -0.5
+
+    lowest = min(_LOWEST, sigma_b**2 / 2) if sigma_b > 0 else _LOWEST
+    grid = _grid(lowest, _HIGHEST)
+    heights = bend(grid)
+    if np.isfinite(heights).all() and (np.abs(heights) <= _ROUNDING).all():
+        return ((width(1.0), 1.0),)
+    points = [math.exp(x) for x in _roots(bend, lowest, _HIGHEST)]
+    if sigma_b == 0 and abs(heights[0]) < 1e-3:
+        # Towards q = 0 with φ(0) = 0: σ_w from the slopes on either side of zero.
+        points = [0.0, *points]
+    if not points:
+        raise ValueError(_nearest(phi, sigma_b, kinks))
+    return tuple((width(q) if q > 0 else width(1e-40), q) for q in points)
+
+
+def _nearest(phi: Elementwise, sigma_b: float, kinks: tuple[float, ...] | None) -> str:
+    """The message for no critical point: the fixed point whose χ₁ comes closest to 1."""
+    q = np.exp(_grid(max(_LOWEST, sigma_b**2 * 1.0001), _HIGHEST))
+    second, steep = average(phi, q, _value_squared, _slope_squared, kinks=kinks)
+    sigma_w = np.sqrt((q - sigma_b**2) / second)
+    chi1 = sigma_w**2 * steep
+    with np.errstate(divide="ignore"):
+        best = int(np.argmin(np.abs(np.log(chi1))))
+    return (
+        f"{name_of(phi)} has no critical point at σ_b = {sigma_b:g}: no fixed point with q ≤ "
+        f"{_HIGHEST:g} has χ₁ = 1. The nearest is χ₁ = {chi1[best]:.6g} at σ_w = "
+        f"{sigma_w[best]:.6g}, q = {q[best]:.4g}"
+    )
+
+
+def _describe(
+    phi: Elementwise | str,
+    sigma_w: float,
+    sigma_b: float,
+    q: float,
+    kinks: tuple[float, ...] | None,
+) -> FixedPoint:
+    at = q if q > 0 else 1e-40
+    steep, turn = average(phi, at, _slope_squared, _value_squared_by_width, kinks=kinks)
+    chi1, chi_q = sigma_w**2 * float(steep), sigma_w**2 * float(turn) / (2 * at)
+    if abs(abs(chi_q) - 1) > 1e-7:
+        stable = abs(chi_q) < 1
+    else:
+        # Marginal: look a little to either side, unless every q is fixed there.
+        layer = variance_map(phi, sigma_w, sigma_b, kinks=kinks)
+        step = 1e-3
+        stable = layer(max(q, step) * (1 + step)) <= max(q, step) * (1 + step) * (1 + 1e-9) and (
+            q == 0 or layer(q * (1 - step)) >= q * (1 - step) * (1 - 1e-9)
+        )
+    c, chi_c = _correlation(phi, sigma_w, sigma_b, at, chi1, kinks)
+    return FixedPoint(q=q, c=c, chi1=chi1, chi_q=chi_q, chi_c=chi_c, stable=stable)
+
+
+def _correlation(
+    phi: Elementwise | str,
+    sigma_w: float,
+    sigma_b: float,
+    q: float,
+    chi1: float,
+    kinks: tuple[float, ...] | None,
+) -> tuple[float, float]:
+    """The stable c of the correlation map, and C'(c) there."""
+    if chi1 <= 1 + 1e-9:
+        return 1.0, chi1
+    pair = dual(phi, kinks=kinks)
+
+    def excess(c: float) -> float:
+        return (sigma_w**2 * pair(q, q, c * q)[0] + sigma_b**2) / q - c
+
+    # On [0, 1] C is a power series without negative coefficients: convex, C(0) ≥ 0, C(1) = 1 and
+    # C'(1) > 1, so it crosses the diagonal once below 1.
+    at_zero = excess(0.0)
+    if at_zero <= 1e-14:
+        c = 0.0
+    else:
+        top = 0.5
+        while excess(top) > 0 and top < 1 - 1e-12:
+            top = 1 - (1 - top) / 8
+        c = _root(excess, 0.0, top)
+    return c, sigma_w**2 * pair(q, q, c * q)[1]
+
+
+def _roots(f: Callable[[Host], Host], lowest: float, highest: float) -> list[float]:
+    """Where f, a function of ln q that is zero only to rounding elsewhere, changes sign."""
+    x = _grid(lowest, highest)
+    y = f(x)
+    clear = np.flatnonzero(np.isfinite(y) & (np.abs(y) > _ROUNDING))
+    turns = [(i, j) for i, j in itertools.pairwise(clear) if y[i] * y[j] < 0]
+    return [_root(lambda at: float(f(np.asarray(at))), x[i], x[j]) for i, j in turns]
+
+
+def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    """Where f, of opposite signs at low and high, is zero."""
+    found = scipy.optimize.root_scalar(f, bracket=(low, high), xtol=1e-15, rtol=1e-14)
+    return float(found.root)
+
+
+def _grid(lowest: float, highest: float) -> Host:
+    points = math.ceil(_PER_DECADE * math.log10(highest / lowest)) + 1
+    return np.linspace(math.log(lowest), math.log(highest), points)
+
+
+def _value_squared(at: At) -> Host:
+    return at.value**2
+
+
+def _slope_squared(at: At) -> Host:
+    return at.slope**2
+
+
+def _value_squared_by_width(at: At) -> Host:
+    """φ² (z² - 1), whose average is 2q ∂/∂q E φ(√q z)²: no slope, so right where φ jumps too."""
+    return at.value**2 * (at.z**2 - 1)
+
+
+def _refuse_unless_scales(sigma_w: float, sigma_b: float) -> None:
+    for name, sigma in (("σ_w", sigma_w), ("σ_b", sigma_b)):
+        if not 0 <= sigma < math.inf:
+            msg = f"{name} is a standard deviation, wanted a finite number ≥ 0, got {sigma!r}"
+            raise ValueError(msg)
+
+
+def _refuse_unless_positive(q0: float) -> None:
+    if not 0 < q0 < math.inf:
+        msg = f"q0 is a second moment, wanted a finite number > 0, got {q0!r}"
+        raise ValueError(msg)
