@@ -87,11 +87,10 @@ class _Network(nnx.Module):
 
     def __init__(self, config: MLP, kernel_init: Callable[..., jax.Array], rngs: nnx.Rngs):
         self.first = _Hidden(config, config.features, kernel_init, rngs, skip=False)
-        self.layers = None
-        if config.depth > 1:
-            self.layers = nnx.vmap(
-                lambda keys: _Hidden(config, config.width, kernel_init, keys, skip=config.skip)
-            )(rngs.split(config.depth - 1))
+        stacked = nnx.vmap(
+            lambda keys: _Hidden(config, config.width, kernel_init, keys, skip=config.skip)
+        )
+        self.layers = stacked(rngs.split(config.depth - 1)) if config.depth > 1 else None
         self.head = nnx.Linear(config.width, config.classes, kernel_init=kernel_init, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
