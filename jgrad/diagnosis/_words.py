@@ -20,6 +20,18 @@ def folds(log_gain: float) -> str:
     return f"{verb} by e^{_short(abs(log_gain))} a layer"
 
 
+def signed(log_gain: float) -> str:
+    """A log-gain as a number with its sign; a dash where there is none.
+
+    Example:
+      >>> signed(-0.347), signed(0.0021), signed(math.nan)
+      ('−0.35', '+0.00', '–')
+    """
+    if math.isnan(log_gain):
+        return "–"
+    return f"{log_gain:+.2f}".replace("-", "−")
+
+
 def factor(log_gain: float) -> str:
     """The exponential of a log-gain, in digits; a power of ten where digits would not fit.
 

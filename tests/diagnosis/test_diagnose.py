@@ -216,7 +216,7 @@ def test_headline(hand):
 
 
 def test_wrong_input(hand):
-    with pytest.raises(TypeError, match="[Ff]low"):
+    with pytest.raises(TypeError, match=r"[Ff]low"):
         diagnose({"a": 1})
     with pytest.raises(ValueError, match="2 runs of losses, the flow holds 3"):
         diagnose(hand("tanh", depth=2, seeds=3), history=np.ones((2, 5)))
