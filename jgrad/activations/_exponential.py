@@ -1,9 +1,9 @@
 """e^x and its near relations, each accurate to an ulp or two of float32 and float64.
 
-XLA's own float32 `expm1`, `log1p`, `tanh` and `erfc` err by 5 to 65 ulp on CPU, its `exp` by one, so
-all else is built on that: where a difference with 1 would cancel, a polynomial takes over. The
-polynomials are Chebyshev interpolants of degree enough for float32; float64 takes XLA's forms, which
-are good there.
+XLA's own float32 `expm1`, `log1p`, `tanh` and `erfc` err by 5 to 65 ulp on CPU, its `exp` by one,
+so all else is built on that: where a difference with 1 would cancel, a polynomial takes over. The
+polynomials are Chebyshev interpolants of degree enough for float32; float64 takes XLA's forms,
+which are good there.
 """
 
 import math
@@ -28,8 +28,8 @@ def polynomial(coefficients: tuple[float, ...], x: FloatArray) -> FloatArray:
 def decay(a: FloatArray) -> tuple[FloatArray, FloatArray]:
     """e^-a for a ≥ 0 as a product (E, scale), so that c · e^-a is (c · scale) · E.
 
-    e^-a underflows in float32 from a = 87.3, where a · e^-a or 4 e^-a is still a normal number. Far out E is
-    e^(16 - a), whose argument is exact, and the scale is e^-16.
+    e^-a underflows in float32 from a = 87.3, where a · e^-a or 4 e^-a is still a normal number. Far
+    out E is e^(16 - a), whose argument is exact, and the scale is e^-16.
     """
     far = a > _FAR
     return jnp.exp(jnp.where(far, _SHIFT, 0.0).astype(a.dtype) - a), jnp.where(

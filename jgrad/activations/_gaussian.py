@@ -1,60 +1,39 @@
 """Gaussian error linear units: gelu (exact) and gelu_tanh."""
 
 import math
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 
 from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
 from ._exponential import decay, tanh_of
-from ._link import activation, derivative_of, link
-from ._normal import bell, near_one, tail, upper_half
+from ._link import Accuracy, activation, by_accuracy, derivative_of, link
+from ._normal import bell, bell_times, near_one, tail, upper_half, within
 from ._sigmoidal import dsigmoid, sigmoid_link, tanh_link
 from ._softplus import softplus_link
 
 # gelu, with Φ(-z) = tail(z) e^(-z²/2): φ' = Φ + x N, φ'' = N (2 - x²), N the normal density.
 
 _DENSITY = 1 / math.sqrt(2 * math.pi)
-
-
-def _within(x: FloatArray) -> FloatArray:
-    """X within ±60, where e^(-x²/2) is long 0 in any dtype."""
-    return jnp.clip(x, -60, 60)
-
-
-@link(lambda x: -_within(x) * _density(x))
-def _density(x: FloatArray) -> FloatArray:
-    e, rest = bell(_within(x))
-    return e * (_DENSITY * rest)
-
-
-def _curve_of_gelu(x: FloatArray) -> FloatArray:
-    x = _within(x)
-    return _density(x) * (2 - x * x)
-
-
-@link(derivative_of(_curve_of_gelu))
-def _d2gelu(x: FloatArray) -> FloatArray:
-    x = _within(x)
-    e, rest = bell(x)
-    return e * ((2 - x * x) * (_DENSITY * rest))
+_d2gelu = bell_times((2 * _DENSITY, 0.0, -_DENSITY), 1)
 
 
 @link(_d2gelu)
 def _dgelu(x: FloatArray) -> FloatArray:
-    z = jnp.abs(_within(x))
-    e, rest = bell(z)
+    z = jnp.abs(within(x))
+    e, rest = bell(z, 1)
     left = e * (rest * (tail(z) - _DENSITY * z))
     return jnp.where(x >= 0, 1 - left, left)
 
 
 @link(_dgelu)
 def _gelu(x: FloatArray) -> FloatArray:
-    z = jnp.abs(_within(x))
-    e, rest = bell(z)
-    left = -(e * (rest * z * tail(z)))
-    return jnp.where(x > 0, x + left, left)
+    z = jnp.abs(within(x))
+    e, rest = bell(z, 1)
+    return jnp.maximum(x, 0) - e * (rest * z * tail(z))
 
 
 def _log_slope_gelu(x: FloatArray) -> FloatArray:
@@ -81,9 +60,15 @@ def _log_slope_gelu(x: FloatArray) -> FloatArray:
     log_slope=_log_slope_gelu,
 )
 @activation
-def gelu(x: FloatArray) -> FloatArray:
-    """Gaussian error linear unit, x Φ(x), Φ the standard normal CDF."""
-    return _gelu(x)
+def gelu(x: FloatArray, *, accuracy: Accuracy = "faithful") -> FloatArray:
+    """Gaussian error linear unit, x Φ(x), Φ the standard normal CDF.
+
+    Args:
+      x: of any float dtype.
+      accuracy: "fast" takes jax.nn's form and loses up to 90 ulp of the left tail, and all of it
+        from x = -13 in float32.
+    """
+    return by_accuracy(accuracy, _gelu, partial(jax.nn.gelu, approximate=False))(x)
 
 
 # gelu_tanh: x σ(v), v = x (c₁ + c₃ x²). With e = e^-|v|, d = 1 + e:
@@ -156,15 +141,14 @@ def _dgelu_tanh(x: FloatArray) -> FloatArray:
     e, rest = _inner_decay(x)
     d = 1 + e * rest
     steep = x * _slope_of_inner(x)
-    return jnp.where(x >= 0, (d + steep * (e * rest)) / (d * d), e * ((d + steep) * rest / (d * d)))
+    return jnp.where(x >= 0, d + steep * (e * rest), e * ((d + steep) * rest)) / (d * d)
 
 
 @link(_dgelu_tanh)
 def _gelu_tanh(x: FloatArray) -> FloatArray:
     near = _bounded(x)
     e, rest = _inner_decay(near)
-    d = 1 + e * rest
-    return jnp.where(x >= 0, x / d, e * (near * rest / d))
+    return jnp.where(x >= 0, x, e * (near * rest)) / (1 + e * rest)
 
 
 def _log_slope_gelu_tanh(x: FloatArray) -> FloatArray:
@@ -190,6 +174,12 @@ def _log_slope_gelu_tanh(x: FloatArray) -> FloatArray:
     log_slope=_log_slope_gelu_tanh,
 )
 @activation
-def gelu_tanh(x: FloatArray) -> FloatArray:
-    """The tanh form of gelu, x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2."""
-    return _gelu_tanh(x)
+def gelu_tanh(x: FloatArray, *, accuracy: Accuracy = "faithful") -> FloatArray:
+    """The tanh form of gelu, x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
+
+    Args:
+      x: of any float dtype.
+      accuracy: "fast" takes jax.nn's form and loses the left tail: φ and φ' are exactly 0 from
+        x = -4.9 in float32, and φ' is NaN from |x| = 1e19.
+    """
+    return by_accuracy(accuracy, _gelu_tanh, partial(jax.nn.gelu, approximate=True))(x)

@@ -1,16 +1,18 @@
 """How an activation gets derivatives that are right: links, and the activation around them.
 
-Autodiff differentiates a formula, and the derivative of a good formula is often a bad one: 1 - tanh²
-is 0 where tanh rounds to 1. A `link` states the derivative instead, as another link where that has
-to be stated in its turn, so that every order is evaluated by a formula made for it.
+Autodiff differentiates a formula, and the derivative of a good formula is often a bad one:
+1 - tanh² is 0 where tanh rounds to 1. A `link` states the derivative instead, as another link where
+that has to be stated in its turn, so that every order is evaluated by a formula made for it.
 """
 
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
+from jgrad._names import lookup
 from jgrad._types import Elementwise
 
 
@@ -34,12 +36,25 @@ def link(derivative: Elementwise) -> Callable[[Elementwise], Elementwise]:
     return linked
 
 
+#: "faithful": right in every tail, at every order. "fast": as jax.nn computes it.
+Accuracy = Literal["faithful", "fast"]
+
+
+def by_accuracy(accuracy: str, faithful: Elementwise, fast: Elementwise) -> Elementwise:
+    """The form that an activation's `accuracy` names.
+
+    Raises:
+      ValueError: it names neither.
+    """
+    return lookup({"faithful": faithful, "fast": fast}, accuracy, "accuracy")
+
+
 def activation(phi: Elementwise) -> Elementwise:
     """A decorator: φ written for float32 and float64, made to serve every float dtype.
 
-    Narrower inputs (bfloat16, float16) are widened to float32 and the result is rounded once, and so
-    is each derivative's. Parameters given as arrays are differentiable. In a jaxpr the activation
-    is one `custom_jvp_call` that bears its name.
+    Narrower inputs (bfloat16, float16) are widened to float32 and the result is rounded once,
+    and so is each derivative's. Parameters given as arrays are differentiable. In a jaxpr the
+    activation is one `custom_jvp_call` that bears its name.
 
     Returns:
       φ of the same signature, raising TypeError where its input is not of a float dtype.

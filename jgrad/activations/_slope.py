@@ -12,7 +12,7 @@ from ._link import derivative_of
 
 
 def slope(phi: Elementwise, order: int = 1) -> Elementwise:
-    """The derivative φ', or φ'', ... of an elementwise function, of the shape and dtype of its input.
+    """The derivative φ', or φ'', ... of an elementwise function; shape and dtype are its input's.
 
     For an activation of the catalogue every order is right in the tails too; for any other function
     it is what `jax.grad` gives.
@@ -52,6 +52,8 @@ def log_slope(phi: Elementwise) -> Elementwise:
     while isinstance(bare, functools.partial):
         settings = {**bare.keywords, **settings}
         bare = bare.func
+    # How φ is computed is not what φ is.
+    settings.pop("accuracy", None)
     form = LOG_SLOPES.get(bare)
 
     def log_slope_of_phi(x: FloatArray) -> FloatArray:

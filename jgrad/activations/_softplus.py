@@ -69,9 +69,15 @@ def _radius(h: FloatArray) -> FloatArray:
     return jnp.where(a < 1e9, jnp.sqrt(1 + small * small), a)
 
 
+def _bounded(h: FloatArray) -> FloatArray:
+    """h, made finite."""
+    largest = float(jnp.finfo(h.dtype).max) / 4
+    return jnp.clip(h, -largest, largest)
+
+
 def _tilt(h: FloatArray) -> FloatArray:
     """H / r, between -1 and 1."""
-    h = jnp.clip(h, -1e30, 1e30)
+    h = _bounded(h)
     return h / _radius(h)
 
 
@@ -87,7 +93,7 @@ def _inverse_radius(h: FloatArray, n: int) -> FloatArray:
 
 @link(lambda h: _inverse_radius(h, 3))
 def _squareplus_slope(h: FloatArray) -> FloatArray:
-    h = jnp.clip(h, -1e30, 1e30)
+    h = _bounded(h)
     r = _radius(h)
     # To the left h + r cancels; r - |h| = 1 / (r + |h|).
     return jnp.where(h > 0, 1 + h / r, 1 / (1 + jnp.abs(h) * (r + jnp.abs(h))))
