@@ -25,7 +25,7 @@ def _inverse_radius(x: FloatArray, n: int) -> FloatArray:
     @link(lambda x: -n * _unit(x) * _inverse_radius(x, n + 1))
     def power(x: FloatArray) -> FloatArray:
         y = _within(x, 2)
-        return (1 / jnp.sqrt(1 + y * y)) ** n
+        return (1 / jnp.where(y == x, jnp.sqrt(1 + y * y), jnp.abs(x))) ** n
 
     return power(x)
 

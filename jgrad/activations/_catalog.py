@@ -42,7 +42,7 @@ class Traits:
     monotone: bool
     convex: bool
     parity: Literal["odd", "even"] | None = None
-    smoothness: float = math.inf
+    smoothness: int | float = math.inf
     kinks: tuple[float, ...] = ()
     limits: tuple[float, float]
     slope_zeros: tuple[float, ...] = ()

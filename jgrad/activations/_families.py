@@ -8,29 +8,19 @@ Outside the family's domain a solver raises ValueError, ZeroDivisionError or Ove
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
+
+from ._samples import Samples
 
 #: Points of the grid where solvers look; all of them and their mirror images are on it.
 _NEAR = (2.0**-6, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _FAR = 2.0**14
 
 
-class Sampled(Protocol):
-    """A function known at the points of the grid."""
-
-    def at(self, x: float) -> float:
-        """φ(x)."""
-        ...
-
-    def slope_at(self, x: float) -> float:
-        """φ'(x), nan where unknown."""
-        ...
-
-
-Solver = Callable[[Sampled], dict[str, float]]
+Solver = Callable[[Samples], dict[str, float]]
 
 
 def _best_point(t: Callable[[float], float]) -> float:
@@ -38,12 +28,12 @@ def _best_point(t: Callable[[float], float]) -> float:
     return min(_NEAR, key=lambda x: abs(t(x) - 0.5))
 
 
-def _leaky_relu(phi: Sampled) -> dict[str, float]:
+def _leaky_relu(phi: Samples) -> dict[str, float]:
     slope = -phi.at(-_FAR) / _FAR
     return {"negative_slope": slope} if slope > -1 and abs(slope) > 1e-6 else {}
 
 
-def _silu(phi: Sampled) -> dict[str, float]:
+def _silu(phi: Samples) -> dict[str, float]:
     # The even part of x σ(βx) is x/2 · tanh(βx/2).
     def t(x: float) -> float:
         return (phi.at(x) + phi.at(-x)) / x
@@ -52,7 +42,7 @@ def _silu(phi: Sampled) -> dict[str, float]:
     return {"beta": 2 * math.atanh(t(x)) / x}
 
 
-def _smish(phi: Sampled) -> dict[str, float]:
+def _smish(phi: Samples) -> dict[str, float]:
     # φ(x)/x is α tanh ln(1 + σ(βx)), and α tanh ln 2 = 0.6 α far out.
     alpha = phi.at(_FAR) / _FAR / 0.6
     x = _best_point(lambda x: phi.at(x) / (alpha * x))
@@ -60,7 +50,7 @@ def _smish(phi: Sampled) -> dict[str, float]:
     return {"alpha": alpha, "beta": math.log(sigmoid / (1 - sigmoid)) / x}
 
 
-def _dyt(phi: Sampled) -> dict[str, float]:
+def _dyt(phi: Samples) -> dict[str, float]:
     gamma = (phi.at(_FAR) - phi.at(-_FAR)) / 2
     beta = (phi.at(_FAR) + phi.at(-_FAR)) / 2
 
@@ -73,7 +63,7 @@ def _dyt(phi: Sampled) -> dict[str, float]:
     return {"alpha": sign * alpha, "gamma": sign * gamma, "beta": beta}
 
 
-def _sinlu(phi: Sampled) -> dict[str, float]:
+def _sinlu(phi: Samples) -> dict[str, float]:
     def wave(x: float) -> float:  # a sin(bx)
         return phi.at(x) * (1 + math.exp(-x)) - x
 
@@ -81,7 +71,7 @@ def _sinlu(phi: Sampled) -> dict[str, float]:
     return {"a": wave(0.5) / math.sin(0.5 * b), "b": b}
 
 
-def _snake(phi: Sampled) -> dict[str, float]:
+def _snake(phi: Samples) -> dict[str, float]:
     # φ'(x) = 1 + sin 2ax; a rough a near the origin, then a point where the sine is not small.
     def a(x: float) -> float:
         return math.asin(phi.slope_at(x) - 1) / (2 * x)
@@ -92,7 +82,7 @@ def _snake(phi: Sampled) -> dict[str, float]:
     return {"a": a(max(x for x in _NEAR if 2 * rough * x <= 1 or x == _NEAR[0]))}
 
 
-def _sin(phi: Sampled) -> dict[str, float]:
+def _sin(phi: Samples) -> dict[str, float]:
     rough = math.asin(phi.at(_NEAR[0])) / _NEAR[0]
     if rough == 0:
         return {}
@@ -100,29 +90,29 @@ def _sin(phi: Sampled) -> dict[str, float]:
     return {"omega": math.asin(phi.at(x)) / x}
 
 
-def _soft_root_sign(phi: Sampled) -> dict[str, float]:
+def _soft_root_sign(phi: Samples) -> dict[str, float]:
     alpha = phi.at(_FAR)
     return {"alpha": alpha, "beta": -1 / math.log(1 / phi.at(1.0) - 1 / alpha)}
 
 
-def _star_relu(phi: Sampled) -> dict[str, float]:
+def _star_relu(phi: Samples) -> dict[str, float]:
     bias = phi.at(-_FAR)
     scale = (phi.at(4.0) - bias) / 16
     return {"scale": scale, "bias": bias} if scale else {}
 
 
-def _hard_tanh(phi: Sampled) -> dict[str, float]:
+def _hard_tanh(phi: Samples) -> dict[str, float]:
     low, high = phi.at(-_FAR), phi.at(_FAR)
     # A bound near the grid's end is not seen to hold, as in `maximum(x, 1e-6)`.
     return {"min_val": low, "max_val": high} if -1000 < low < high < 1000 else {}
 
 
-def _e_swish(phi: Sampled) -> dict[str, float]:
+def _e_swish(phi: Samples) -> dict[str, float]:
     beta = phi.at(_FAR) / _FAR
     return {"beta": beta} if beta else {}
 
 
-def _xielu(phi: Sampled) -> dict[str, float]:
+def _xielu(phi: Samples) -> dict[str, float]:
     # α_p x² + βx on the right; α_n (eˣ - 1 - x) + βx on the left.
     alpha_p = (phi.at(4.0) - 2 * phi.at(2.0)) / 8
     beta = (4 * phi.at(1.0) - phi.at(2.0)) / 2
@@ -133,7 +123,7 @@ def _xielu(phi: Sampled) -> dict[str, float]:
 def _moderate(solver: Solver) -> Solver:
     """The solver, for a family whose parameters are positive: within 1/1000 and 1000."""
 
-    def solve(phi: Sampled) -> dict[str, float]:
+    def solve(phi: Samples) -> dict[str, float]:
         solved = solver(phi)
         return solved if all(1e-3 < value < 1e3 for value in solved.values()) else {}
 

@@ -23,6 +23,7 @@ from jgrad._types import Elementwise
 
 from ._catalog import CATALOG
 from ._families import FAMILIES
+from ._samples import IDENTIFY_GRID, Samples
 
 #: Half-width of the region where samples must be finite: a naive formula may overflow beyond it.
 _CORE = 8.0
@@ -38,28 +39,8 @@ _KINKS = 2
 _UNNAMED = frozenset({"exponential"})
 
 
-def _grid() -> np.ndarray:
-    # At most eight significant bits a point, so that the grid is exact in bfloat16 and float16.
-    # Off the origin no point mirrors another but for those the closed forms below need: a mean or
-    # a norm over the grid, which makes a function other than elementwise, then shows.
-    dense_right = np.arange(1, 22) * 0.375
-    dense_left = -np.arange(1, 19) * 0.4375
-    beside_kinks = np.concatenate(
-        [(0.498046875, 0.50390625, 0.9921875, 1.0078125, 2.984375, 3.015625, 5.96875, 6.03125)]
-    )
-    solved_at = np.array([2.0**-6, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16384.0])
-    right = np.array([0.0078125, 0.0625, 10.0, 13.0, 20.0, 27.0, 31.0, 128.0, 1024.0, 8192.0])
-    left = -np.array([0.00390625, 0.03125, 9.0, 11.0, 18.0, 24.0, 30.0, 112.0, 1280.0, 10240.0])
-    points = (dense_right, dense_left, beside_kinks, -beside_kinks, solved_at, -solved_at)
-    return np.unique(np.concatenate([*points, right, left, [0.0]])).astype(np.float32)
-
-
-#: The catalogue on that grid, written by scripts/activation_samples.
+#: The catalogue on the grid, written by scripts/activation_samples.
 SAMPLES = Path(__file__).with_name("samples.npz")
-
-#: Where functions are sampled: float32, increasing, exact in bfloat16 and float16.
-IDENTIFY_GRID: np.ndarray = _grid()
-IDENTIFY_GRID.setflags(write=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,29 +68,6 @@ class Identity:
     def __str__(self) -> str:
         bound = ", ".join(f"{key}={value:g}" for key, value in self.params)
         return f"{self.name}({bound})" if bound else self.name
-
-
-@dataclasses.dataclass(frozen=True)
-class _Samples:
-    """Values and slopes on the grid, float64: of one function [n], or of many [entry, n].
-
-    Slopes that are not known are nan.
-    """
-
-    values: np.ndarray
-    slopes: np.ndarray
-
-    def row(self, i: int) -> "_Samples":
-        return _Samples(self.values[i], self.slopes[i])
-
-    def at(self, x: float) -> float:
-        return float(self.values[_INDEX[x]])
-
-    def slope_at(self, x: float) -> float:
-        return float(self.slopes[_INDEX[x]])
-
-
-_INDEX = {float(x): i for i, x in enumerate(IDENTIFY_GRID)}
 
 
 def identify(fn: Callable[..., Any]) -> Identity | None:
@@ -185,7 +143,7 @@ def identify_samples(
       relu
     """
     values = np.asarray(values, dtype=np.float64)
-    slopes = np.full_like(values, np.nan) if slopes is None else np.asarray(slopes, np.float64)
+    slopes = np.asarray(np.full_like(values, np.nan) if slopes is None else slopes, np.float64)
     wanted = IDENTIFY_GRID.shape
     for what, samples in (("values", values), ("slopes", slopes)):
         if samples.shape != wanted:
@@ -193,7 +151,7 @@ def identify_samples(
             raise ValueError(msg)
     if not np.isfinite(values[np.abs(IDENTIFY_GRID) <= _CORE]).all():
         return None
-    given = _Samples(values, slopes)
+    given = Samples(values, slopes)
     names, table = _table()
     misfits = _misfits(given, table, eps)
     fits = [i for i, name in enumerate(names) if misfits[i] <= 1 and name not in _UNNAMED]
@@ -208,7 +166,7 @@ def identify_samples(
     return min(found, key=lambda i: (len(i.params), names.index(i.name)), default=None)
 
 
-def _misfits(given: _Samples, table: _Samples, eps: float) -> np.ndarray:
+def _misfits(given: Samples, table: Samples, eps: float) -> np.ndarray:
     """Each entry's largest disagreement with φ, in units of what rounding allows; shape [entry]."""
     x = np.abs(IDENTIFY_GRID.astype(np.float64))
     core = x <= _CORE
@@ -233,7 +191,7 @@ def _misfits(given: _Samples, table: _Samples, eps: float) -> np.ndarray:
 _cached: dict[str, np.ndarray] = {}
 
 
-def _table() -> tuple[list[str], _Samples]:
+def _table() -> tuple[list[str], Samples]:
     """The catalogue's names, and each entry at its defaults: values and slopes [entry, n].
 
     They are read from a file, since compiling them all takes seconds; what is not in it (an
@@ -245,7 +203,7 @@ def _table() -> tuple[list[str], _Samples]:
         if name not in _cached:
             _cached[name] = sample(phi)
     rows = np.stack([_cached[name] for name in CATALOG])
-    return list(CATALOG), _Samples(rows[:, 0], rows[:, 1])
+    return list(CATALOG), Samples(rows[:, 0], rows[:, 1])
 
 
 def _stored() -> dict[str, np.ndarray]:
@@ -270,7 +228,7 @@ def _defaults(phi: Elementwise) -> dict[str, float]:
     }
 
 
-def _member(name: str, given: _Samples, eps: float) -> Identity | None:
+def _member(name: str, given: Samples, eps: float) -> Identity | None:
     """The member of a family that the samples are of, or None."""
     family, defaults = FAMILIES[name], _defaults(CATALOG[name])
     with np.errstate(all="ignore"):
@@ -286,7 +244,7 @@ def _member(name: str, given: _Samples, eps: float) -> Identity | None:
         x, h = IDENTIFY_GRID.astype(np.float64), 1e-6
         values, right, left = (family.formula(y, **rounded) for y in (x, x + h, x - h))
     # The plain formula stands for the catalogue's function, which takes seconds to compile.
-    member = _Samples(values[None], (right - left)[None] / (2 * h))
+    member = Samples(values[None], (right - left)[None] / (2 * h))
     if not _misfits(given, member, eps)[0] <= 1:
         return None
     params = tuple((key, value) for key, value in rounded.items() if value != defaults[key])

@@ -28,7 +28,7 @@ _STEEP = 40.0
 
 
 def _loglog_curve(x: FloatArray) -> FloatArray:
-    return (1 - jnp.exp(jnp.minimum(x, _STEEP))) * _loglog_slope(x)
+    return -jnp.expm1(jnp.minimum(x, _STEEP)) * _loglog_slope(x)
 
 
 @link(_loglog_curve)
