@@ -75,7 +75,21 @@ def log1p(e: FloatArray) -> FloatArray:
     return s + s * (square * polynomial(_ATANH, square))
 
 
+_TANH = (
+    -0.3333333332,
+    0.133333296,
+    -0.05396649878,
+    0.02183908027,
+    -0.008621821062,
+    0.00267974257,
+)  # (tanh(a)/a - 1) / a² in powers of a², on [0, 1/2]
+
+
 def tanh_of(a: FloatArray) -> FloatArray:
-    """Tanh a for a ≥ 0, as m / (2 - m) with m = 1 - e^-2a."""
-    m = -expm1(-2 * a)
-    return m / (2 - m)
+    """Hyperbolic tangent of a ≥ 0."""
+    if a.dtype == jnp.float64:
+        m = -jnp.expm1(-2 * a)
+        return m / (2 - m)
+    square = a * a
+    near = a + a * (square * polynomial(_TANH, square))
+    return jnp.where(a < 0.5, near, 1 - 2 / (1 + jnp.exp(2 * a)))

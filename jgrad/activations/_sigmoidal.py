@@ -103,7 +103,8 @@ def dtanh(x: FloatArray) -> FloatArray:
 @link(dtanh)
 def tanh_link(x: FloatArray) -> FloatArray:
     """tanh, whose every derivative is stable."""
-    return jnp.sign(x) * tanh_of(jnp.abs(x))
+    y = tanh_of(jnp.abs(x))
+    return jnp.where(x < 0, -y, y)
 
 
 def _log_slope_tanh(x: FloatArray) -> FloatArray:

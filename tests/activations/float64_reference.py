@@ -1,7 +1,7 @@
 """The prime activations and their first two derivatives in NumPy float64, for exhaustive sweeps.
 
-Written over SciPy's special functions and not over the forms that jgrad uses; good to 1e-13 relative
-away from zeros on float32's range, which test_primes proves against mpmath.
+Written over SciPy's special functions and not over the forms that jgrad uses; good to 1e-13
+relative away from zeros on float32's range, which test_primes proves against mpmath.
 """
 
 from collections.abc import Callable
@@ -99,9 +99,7 @@ REFERENCE: dict[str, tuple[Callable, Callable, Callable]] = {
     "mish": (lambda x: x * np.tanh(np.logaddexp(0, x)), _mish_slope, _mish_curve),
     "squareplus": (
         lambda x: np.where(x > 0, x + _root(x), 4 / (_root(x) + np.abs(x))) / 2,
-        lambda x: np.where(
-            x > 0, (1 + x / _root(x)) / 2, 2 / (_root(x) * (_root(x) + np.abs(x)))
-        ),
+        lambda x: np.where(x > 0, (1 + x / _root(x)) / 2, 2 / (_root(x) * (_root(x) + np.abs(x)))),
         lambda x: 2 / _root(x) ** 3,
     ),
     "soft_sign": (

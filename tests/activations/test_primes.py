@@ -1,0 +1,290 @@
+"""The prime activations against mpmath: every order, dtype and mode within its stated error."""
+
+import functools
+import json
+
+import chex
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl.testing import parameterized
+from float64_reference import REFERENCE
+from hypothesis import strategies
+from prime_truth import DATA, GRID, KINKED, TRUTH, away, ulps
+
+from jgrad import activations
+from jgrad.activations import slope
+
+#: Largest error in ulps of f, f', f'' where float32 computes, away from zeros.
+LIMITS = {
+    "sigmoid": (3, 5, 7),
+    "tanh": (3, 5, 7),
+    "softplus": (3, 5, 7),
+    "log_sigmoid": (3, 5, 7),
+    "elu": (3, 5, 7),
+    "selu": (3, 5, 7),
+    "celu_half": (3, 5, 7),
+    "silu": (4, 10, 17),
+    "gelu": (7, 10, 17),
+    "gelu_tanh": (7, 10, 17),
+    "mish": (4, 16, 24),
+    "squareplus": (4, 5, 7),
+    "soft_sign": (4, 5, 7),
+    "erf": (4, 5, 7),
+}
+
+
+def activation(name):
+    if name == "celu_half":
+        return functools.partial(activations.celu, alpha=0.5)
+    return activations.CATALOG[name]
+
+
+def evaluated(name, order, x, *, compiled=True):
+    f = slope(activation(name), order)
+    y = (jax.jit(f) if compiled else f)(x)
+    chex.assert_type(y, x.dtype)
+    return np.asarray(y.astype(jnp.promote_types(y.dtype, np.float32)), np.float64)
+
+
+class TestFloat32(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.product(name=tuple(LIMITS), order=(0, 1, 2))
+    def test_within_its_limit_of_the_truth(self, name, order):
+        y = np.asarray(self.variant(slope(activation(name), order))(jnp.asarray(GRID)))
+        true, apart = TRUTH[name][order], away(name, order, GRID)
+        error = ulps(y, true, np.float32) * apart
+        worst = error.argmax()
+        assert error[worst] <= LIMITS[name][order], (GRID[worst], y[worst], true[worst])
+        beside = np.abs(y - true)[~apart & (GRID != 0)]
+        assert beside.max(initial=0.0) <= 2 * 2.0**-23 * np.abs(true[~apart]).max(initial=1.0)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.product(name=tuple(LIMITS))
+    def test_third_derivative(self, name):
+        y = np.asarray(self.variant(slope(activation(name), 3))(jnp.asarray(GRID)))
+        true = TRUTH[name][3]
+        assert np.isfinite(y).all()
+        # Three decades above the underflow: a product of two factors may be there before its truth.
+        counts = away(name, 3, GRID) & (np.abs(true) > 1e-35)
+        error = np.where(counts, np.abs(y - true) / np.maximum(np.abs(true), 1e-300), 0)
+        worst = error.argmax()
+        assert error[worst] <= 1e-5, (GRID[worst], y[worst], true[worst])
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_float64_is_alike(name):
+    """Twelve ulp of float64 at every order up to 2, where float32's limits are 3 to 24."""
+    with jax.enable_x64(True):
+        x = jnp.asarray(GRID, jnp.float64)
+        for order in (0, 1, 2):
+            y, true = evaluated(name, order, x), TRUTH[name][order]
+            error = ulps(y, true, np.float64) * away(name, order, GRID)
+            worst = error.argmax()
+            assert error[worst] <= 12, (order, GRID[worst], y[worst], true[worst])
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_float64_reference_is_right(name):
+    """What the sweeps below compare with, against mpmath."""
+    x = GRID.astype(np.float64)
+    with np.errstate(all="ignore"):
+        for order in (0, 1, 2):
+            y, true = REFERENCE[name][order](x), TRUTH[name][order]
+            counts = (np.abs(true) > 1e-38) & ~((x == 0) & (name in KINKED) & (order == 2))
+            gap = np.abs(y - true)[counts] / (np.abs(true) + 1e-7 * ~away(name, order, x))[counts]
+            assert gap.max() < 1e-13, (order, x[counts][gap.argmax()])
+
+
+def every(dtype):
+    """All finite numbers of a 16-bit dtype."""
+    x = jnp.arange(1 << 16, dtype=jnp.uint16).view(dtype)
+    return x[jnp.isfinite(x)]
+
+
+def sweep_16_bits(name, order, dtype):
+    x = every(dtype)
+    wide = np.asarray(x.astype(jnp.float32), np.float64)
+    with np.errstate(all="ignore"):
+        true = REFERENCE[name][order](wide)
+    y = evaluated(name, order, x)
+    return wide, y, true, ulps(y, true, dtype)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        pytest.param(name, order, marks=[] if order == 1 else pytest.mark.slow)
+        for name in LIMITS
+        for order in (0, 1, 2)
+    ],
+)
+def test_every_16_bit_input_is_rounded_once(name, order, dtype):
+    x, y, true, error = sweep_16_bits(name, order, dtype)
+    apart = away(name, order, x)
+    # XLA on CPU reads bfloat16's subnormal inputs as 0.
+    error = np.where(np.abs(x) < float(jnp.finfo(dtype).tiny), 0, error)
+    worst = (error * apart).argmax()
+    assert error[worst] * apart[worst] <= 0.51, (x[worst], y[worst], true[worst])
+    assert error[~apart & (x != 0)].max(initial=0) <= 1
+    overflows = np.abs(true) > float(jnp.finfo(dtype).max)
+    assert np.isfinite(y[~overflows]).all()
+
+
+def recorded():
+    return json.loads((DATA / "prime_errors.json").read_text())
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_no_error_has_grown_since_recorded(name):
+    """An XLA that moves an error by more than a quarter is to be looked at; both are printed."""
+    for order in (0, 1, 2):
+        y = evaluated(name, order, jnp.asarray(GRID))
+        error = (ulps(y, TRUTH[name][order], np.float32) * away(name, order, GRID)).max()
+        before = recorded()[name][order]
+        assert error <= 1.25 * before, f"{name}, order {order}: {error:.3g} ulp, was {before:.3g}"
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("name", [n for n in LIMITS if n != "celu_half"])
+def test_infinities_give_limits_and_nan_gives_nan(name, dtype):
+    phi, facts = activation(name), activations.traits(name)
+    ends = jnp.array([-jnp.inf, jnp.inf], dtype)
+    expected = np.asarray(jnp.array(facts.limits, dtype), np.float64)
+    np.testing.assert_array_equal(np.asarray(phi(ends), np.float64), expected)
+    left, right = np.asarray(slope(phi)(ends), np.float64)
+    assert (left == 0) == (facts.saturates in ("left", "both"))
+    assert (right == 0) == (facts.saturates in ("right", "both"))
+    for order in (2, 3):
+        np.testing.assert_array_equal(np.asarray(slope(phi, order)(ends), np.float64), 0)
+    for order in (0, 1, 2):
+        assert np.isnan(np.asarray(slope(phi, order)(jnp.array([jnp.nan], dtype)))).all()
+
+
+FORMS = {
+    "sigmoid": lambda torch, x: torch.sigmoid(x),
+    "tanh": lambda torch, x: torch.tanh(x),
+    "softplus": lambda torch, x: torch.nn.functional.softplus(x, threshold=700),
+    "log_sigmoid": lambda torch, x: torch.nn.functional.logsigmoid(x),
+    "elu": lambda torch, x: torch.nn.functional.elu(x, alpha=1.3),
+    "celu": lambda torch, x: torch.nn.functional.celu(x, alpha=1.3),
+    "selu": lambda torch, x: torch.nn.functional.selu(x),
+    "leaky_relu": lambda torch, x: torch.nn.functional.leaky_relu(x, 0.23),
+    "relu": lambda torch, x: torch.nn.functional.relu(x),
+    "silu": lambda torch, x: torch.nn.functional.silu(x),
+    "gelu": lambda torch, x: torch.nn.functional.gelu(x),
+    "gelu_tanh": lambda torch, x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "mish": lambda torch, x: torch.nn.functional.mish(x),
+    "soft_sign": lambda torch, x: torch.nn.functional.softsign(x),
+    "erf": lambda torch, x: torch.erf(x),
+}
+PARAMETERS = {"elu": {"alpha": 1.3}, "celu": {"alpha": 1.3}, "leaky_relu": {"negative_slope": 0.23}}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_against_pytorch_in_float64(name):
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(3).uniform(-6, 6, (5, 7))
+    theirs = torch.tensor(x, requires_grad=True)
+    value = FORMS[name](torch, theirs)
+    (gradient,) = torch.autograd.grad(value.sum(), theirs, create_graph=True)
+    with jax.enable_x64(True):
+        phi = functools.partial(activations.CATALOG[name], **PARAMETERS.get(name, {}))
+        ours = [np.asarray(slope(phi, order)(jnp.asarray(x))) for order in (0, 1, 2)]
+    np.testing.assert_allclose(ours[0], value.detach().numpy(), rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(ours[1], gradient.detach().numpy(), rtol=1e-9, atol=1e-11)
+    if gradient.requires_grad:
+        (second,) = torch.autograd.grad(gradient.sum(), theirs)
+        np.testing.assert_allclose(ours[2], second.numpy(), rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "elu"])
+def test_transformations(name):
+    phi = activations.CATALOG[name]
+    x = jax.random.normal(jax.random.key(2), (3, 5)) * 4
+    wanted = slope(phi)(x)
+    np.testing.assert_array_equal(jax.vmap(jax.vmap(jax.grad(phi)))(x), wanted)
+    np.testing.assert_array_equal(jax.vjp(phi, x)[1](jnp.ones_like(x))[0], wanted)
+    np.testing.assert_array_equal(jax.linearize(phi, x)[1](jnp.ones_like(x)), wanted)
+    _, scanned = jax.lax.scan(lambda c, row: (c, phi(row)), 0, x)
+    np.testing.assert_allclose(scanned, phi(x), rtol=4e-7)
+    np.testing.assert_allclose(jax.grad(lambda x: jax.checkpoint(phi)(x).sum())(x), wanted, 4e-7)
+    hessian = jax.hessian(lambda v: phi(v).sum())(x[0])
+    np.testing.assert_allclose(hessian, np.diag(slope(phi, 2)(x[0])), rtol=1e-6, atol=1e-7)
+
+
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(
+    name=strategies.sampled_from(sorted(activations.CATALOG.keys() & {*LIMITS, "relu", "celu"})),
+    shape=strategies.lists(strategies.integers(0, 3), max_size=3).map(tuple),
+    dtype=strategies.sampled_from([jnp.float32, jnp.bfloat16, jnp.float16]),
+)
+def test_shape_and_dtype_are_kept(name, shape, dtype):
+    x = jnp.full(shape, -0.7, dtype)
+    for order in (0, 1, 2):
+        chex.assert_shape(slope(activations.CATALOG[name], order)(x), shape)
+        chex.assert_type(slope(activations.CATALOG[name], order)(x), dtype)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_, jnp.complex64])
+def test_other_dtypes_are_refused_by_name(dtype):
+    with pytest.raises(TypeError, match=f"gelu .*{jnp.dtype(dtype).name}"):
+        activations.gelu(jnp.zeros(3, dtype))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "value"),
+    [
+        ("leaky_relu", "negative_slope", 0.3),
+        ("elu", "alpha", 1.7),
+        ("celu", "alpha", 0.6),
+        ("squareplus", "b", 2.5),
+    ],
+)
+def test_a_parameter_may_be_an_array_and_is_differentiable(name, parameter, value):
+    phi = activations.CATALOG[name]
+    x = jnp.array([[-3.1, -0.4, 0.2], [1.7, -12.0, 0.9]])
+    with jax.enable_x64(True):
+        x = x.astype(jnp.float64)
+
+        def of(p):
+            return phi(x, **{parameter: p})
+
+        at = jnp.float64(value)
+        np.testing.assert_allclose(of(at), of(value), rtol=1e-14)
+        measured = jax.jvp(of, (at,), (jnp.ones_like(at),))[1]
+        step = 1e-6
+        differences = (of(at + step) - of(at - step)) / (2 * step)
+        np.testing.assert_allclose(measured, differences, rtol=1e-6, atol=1e-9)
+        per_channel = phi(x, **{parameter: jnp.array([[0.5, value, 2.0]])})
+        np.testing.assert_allclose(per_channel[:, 1:2], of(at)[:, 1:2], rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "silu", "gelu", "gelu_tanh", "erf"])
+def test_the_fast_form_is_the_same_function(name):
+    phi = functools.partial(activations.CATALOG[name], accuracy="fast")
+    x = jnp.linspace(-2.3, 2.9, 41)
+    for order in (0, 1):
+        np.testing.assert_allclose(
+            slope(phi, order)(x), slope(activations.CATALOG[name], order)(x), rtol=2e-5, atol=1e-6
+        )
+    with pytest.raises(ValueError, match=r"'fsat'.*'fast'"):
+        activations.CATALOG[name](x, accuracy="fsat")
+
+
+@pytest.mark.parametrize(
+    ("name", "point", "value"),
+    [
+        ("relu", 0.0, 0.0),
+        ("leaky_relu", 0.0, 1.0),
+        ("elu", 0.0, 1.0),
+        ("celu", 0.0, 1.0),
+        ("soft_sign", 0.0, 1.0),
+    ],
+)
+def test_slope_at_the_kink_is_that_of_jax(name, point, value):
+    assert slope(activations.CATALOG[name])(jnp.float32(point)) == value
+    assert jax.grad(getattr(jax.nn, name))(point) == value
