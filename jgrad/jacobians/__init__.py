@@ -1,6 +1,23 @@
 """Jacobians and their spectra: batched, structured, matrix-free."""
 
+from ._chains import log_singular_values as log_singular_values
+from ._curvature import hessian_eigenvalues as hessian_eigenvalues
+from ._curvature import max_stable_learning_rate as max_stable_learning_rate
+from ._curvature import sharpness as sharpness
 from ._derivative import derivative as derivative
+from ._estimates import frobenius_norm as frobenius_norm
+from ._estimates import log_determinant as log_determinant
+from ._estimates import trace as trace
 from ._jacobian import jacobian as jacobian
+from ._krylov import Estimate as Estimate
+from ._operators import jjt as jjt
+from ._operators import jtj as jtj
+from ._operators import jvp as jvp
+from ._operators import vjp as vjp
+from ._singular import Isometry as Isometry
+from ._singular import condition_number as condition_number
+from ._singular import isometry as isometry
+from ._singular import singular_values as singular_values
+from ._singular import singular_values_and_errors as singular_values_and_errors
 from ._structure import Structure as Structure
 from ._structure import structure as structure

@@ -1,5 +1,6 @@
 """What is asked of the functions and arrays that come in, and the errors that say so."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -99,3 +100,8 @@ def output_of(f: Callable[..., PyTree], *example: PyTree, batched: bool = True) 
             )
             raise TypeError(msg)
     return out
+
+
+def count(tree: PyTree) -> int:
+    """How many numbers a pytree of arrays holds."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Literal, get_args
 
-import jax
-
 from jgrad._names import unknown
 from jgrad._types import PyTree
 
+from ._batches import over_batch
 from ._coloured import one_jacobian
 from ._inputs import as_arrays, as_structs, batch_axis, one_example, output_of
 from ._structure import dense_plan, plan_for
@@ -50,9 +49,6 @@ def jacobian(
     """
     if mode not in get_args(Mode):
         raise ValueError(unknown("mode", mode, get_args(Mode)))
-    if batch_size is not None and batch_size < 1:
-        msg = f"batch_size is {batch_size}; wanted a number of examples, or None for all"
-        raise ValueError(msg)
 
     def of(x: PyTree) -> PyTree:
         x = as_arrays(x)
@@ -62,10 +58,6 @@ def jacobian(
         out = output_of(f, example, batched=batched)
         plan = plan_for(f, example, out) if mode == "auto" else dense_plan(mode, example, out)
         one = one_jacobian(f, plan, example, out)
-        if not batched:
-            return one(x)
-        return (
-            jax.vmap(one)(x) if batch_size is None else jax.lax.map(one, x, batch_size=batch_size)
-        )
+        return over_batch(one, batch_size)(x) if batched else one(x)
 
     return of

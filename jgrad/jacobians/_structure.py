@@ -12,7 +12,7 @@ from jgrad._types import PyTree
 
 from ._cut import Cut, narrowest_cut
 from ._dependence import Part, dependence
-from ._inputs import as_arrays, as_structs, batch_axis, one_example, output_of
+from ._inputs import as_arrays, as_structs, batch_axis, count, one_example, output_of
 
 Kind = Literal["zero", "elementwise", "block-diagonal", "banded", "bottleneck", "dense"]
 
@@ -108,11 +108,6 @@ def structure(f: Callable[[PyTree], PyTree], x: PyTree, *, batched: bool = True)
     if plan.cut is not None:
         return Structure("bottleneck", plan.mode, 2 * plan.cut.size, plain, plan.cut.size)
     return Structure(_kind(plan, example, out), plan.mode, plan.products, plain)
-
-
-def count(tree: PyTree) -> int:
-    """How many numbers a pytree of arrays holds."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def dense_plan(mode: Literal["fwd", "rev"], example: PyTree, out: PyTree) -> Plan:

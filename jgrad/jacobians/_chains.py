@@ -1,0 +1,231 @@
+"""The spectrum of a long product of Jacobians, in logarithms throughout.
+
+J = J_L ... J_1 is never multiplied out. A sweep backwards, of QR steps on Jᵀ, finds a frame Q₀
+close to the right singular vectors; a sweep forwards, J_l Q_{l-1} = Q_l R_l, gives J Q₀ = Q_L T
+with T = R_L ... R_1 = D U: D diagonal, kept as logarithms, and U with a unit diagonal.
+The singular values of Uᵀ D then come from a Jacobi method on scaled columns.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jgrad._types import PyTree
+
+from ._inputs import as_arrays, batch_axis, count, one_example, output_of
+from ._scaled_svd import log_singular_values_of_scaled
+
+#: A map, or a map (params, x) with stacked params: one application for each of their slices.
+Map = Callable[..., jax.Array] | tuple[Callable[..., jax.Array], PyTree]
+
+
+def log_singular_values(
+    maps: Sequence[Map],
+) -> Callable[..., Float[Array, "batch r"]]:
+    """Ln of the singular values of a chain's Jacobian, largest first: (x, key=None) -> [batch, r].
+
+    The chain applies maps[0] first. Each map takes one example; a pair (f, params) stands for the
+    maps x -> f(params[i], x), i along the leading axis of every leaf of params, and the same
+    function several times in a row, as in `[f] * 10_000`, for one scan. r is the smallest size on
+    the way. Values are finite however long the chain, and exactly zero ones are -inf; rounding in
+    a layer hides what is below eps times its largest singular value, so rank lost inside a layer
+    may show as a very small value instead.
+
+    Source of the method: discrete QR for Lyapunov exponents, Benettin et al., 1980, with the
+    triangular factors kept; see the module's docstring.
+
+    Raises:
+      ValueError: there is no map, x is no batch, a map fails on its input, or a scanned map
+        changes the shape.
+      TypeError: x or a map's output is not of real floats.
+
+    Example:
+      >>> def halve(x):
+      ...     return x * jnp.array([0.5, 0.25])
+      >>> log_singular_values([halve] * 1000)(jnp.ones((1, 2))).round(2)
+      Array([[ -693.15, -1386.29]], dtype=float32)
+    """
+    if not maps:
+        msg = "maps is empty; wanted at least one map"
+        raise ValueError(msg)
+    links = _grouped(maps)
+
+    def of(x: jax.Array, key: jax.Array | None = None) -> Float[Array, "batch r"]:
+        x = as_arrays(x)
+        batch_axis(x)
+        shapes = _shapes(links, one_example(x))
+        frame = jax.random.key(0) if key is None else key
+        rank = min(count(shape) for shape in shapes)
+        return jax.vmap(lambda x: _spectrum(links, x, frame, rank))(x)
+
+    return of
+
+
+class _Link(NamedTuple):
+    """f applied `times` over: with the slices of params, or without any if None."""
+
+    f: Callable[..., jax.Array]
+    params: PyTree
+    times: int
+
+    def at(self, x: jax.Array, params: PyTree) -> jax.Array:
+        return self.f(x) if self.params is None else self.f(params, x)
+
+
+def _grouped(maps: Sequence[Map]) -> list[_Link]:
+    links: list[_Link] = []
+    for entry in maps:
+        if isinstance(entry, tuple):
+            f, params = entry
+            links.append(_Link(f, params, batch_axis(params, "params")))
+        elif links and links[-1].f is entry and links[-1].params is None:
+            links[-1] = links[-1]._replace(times=links[-1].times + 1)
+        else:
+            links.append(_Link(entry, None, 1))
+    return links
+
+
+def _shapes(links: Sequence[_Link], example: PyTree) -> list[PyTree]:
+    shapes = [example]
+    for link in links:
+        given = shapes[-1]
+        slices = [] if link.params is None else [one_example(link.params)]
+        out = output_of(link.f, *slices, given)
+        if link.times > 1 and (out.shape, out.dtype) != (given.shape, given.dtype):
+            msg = (
+                f"a map is applied {link.times} times in a row but turns "
+                f"{given.dtype}{list(given.shape)} into {out.dtype}{list(out.shape)}; wanted the "
+                "same again"
+            )
+            raise ValueError(msg)
+        shapes.append(out)
+    return shapes
+
+
+def _spectrum(
+    links: Sequence[_Link], x: jax.Array, key: jax.Array, rank: int
+) -> Float[Array, " r"]:
+    points = []
+    for link in links:
+        x, before = lax.scan(lambda x, p, link=link: (link.at(x, p), x), x, link.params, link.times)
+        points.append(before)
+    frame = random_frame(key, x, rank)
+    for link, before in zip(reversed(links), reversed(points), strict=True):
+        frame = (
+            lax.scan(
+                lambda q, at, link=link: (_pull(link, q, *at), None),
+                frame,
+                (before, link.params),
+                link.times,
+                reverse=True,
+            )[0]
+            if link.times > 1
+            else _pull(link, frame, before[0], _first(link.params))
+        )
+    product = Product.empty(rank, frame.dtype)
+    for link, before in zip(links, points, strict=True):
+        state = (frame, product)
+        if link.times > 1:
+            state, _ = lax.scan(
+                lambda state, at, link=link: (_push(link, *state, *at), None),
+                state,
+                (before, link.params),
+                link.times,
+            )
+        else:
+            state = _push(link, *state, before[0], _first(link.params))
+        frame, product = state
+    return log_singular_values_of_scaled(product.unit.T, product.log_diagonal)
+
+
+def _first(params: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[0], params)
+
+
+def _pull(link: _Link, frame: Float[Array, "m r"], x: Any, params: PyTree) -> Float[Array, "n r"]:
+    value, pull = jax.vjp(lambda x: link.at(x, params), x)
+    rows = jax.vmap(lambda u: pull(u.reshape(value.shape))[0].ravel())(frame.T)
+    return scaled_qr(rows.T)[0]
+
+
+def _push(
+    link: _Link, frame: Float[Array, "n r"], product: "Product", x: Any, params: PyTree
+) -> tuple[Float[Array, "m r"], "Product"]:
+    def column(v: jax.Array) -> jax.Array:
+        tangent = v.reshape(x.shape)
+        return jax.jvp(lambda x: link.at(x, params), (x,), (tangent,))[1].ravel()
+
+    frame, triangle, log_scale = scaled_qr(jax.vmap(column, out_axes=1, in_axes=1)(frame))
+    return frame, product.times(triangle, log_scale)
+
+
+def random_frame(key: jax.Array, like: jax.Array, rank: int) -> Float[Array, "n r"]:
+    """Orthonormal columns in a random direction, so that no axis is preferred."""
+    normal = jax.random.normal(key, (like.size, rank), like.dtype)
+    return jnp.linalg.qr(normal)[0]
+
+
+def scaled_qr(
+    matrix: Float[Array, "m r"],
+) -> tuple[Float[Array, "m r"], Float[Array, "r r"], Float[Array, ""]]:
+    """Q, R and ln s with matrix = Q (s R), diag R ≥ 0 and the largest entry of s R near s.
+
+    Rows are sorted by size first: then the rows of a dead unit stay exactly zero, and rows of
+    very different size (Cox & Higham, "Stability of Householder QR factorization for weighted
+    least squares problems", 1998) keep their own precision.
+    """
+    size = jnp.max(jnp.abs(matrix))
+    matrix = matrix / jnp.where(size > 0, size, 1)
+    order = jnp.argsort(-jnp.max(jnp.abs(matrix), axis=1))
+    sorted_q, r = jnp.linalg.qr(matrix[order])
+    signs = jnp.where(jnp.diag(r) < 0, -1, 1).astype(r.dtype)
+    q = jnp.zeros_like(sorted_q).at[order].set(sorted_q * signs)
+    # Not ln of the NaN that a comparison hides: NaN stays NaN.
+    return q, r * signs[:, None], jnp.where(size == 0, 0, jnp.log(jnp.where(size == 0, 1, size)))
+
+
+class Product(NamedTuple):
+    """T = diag(exp(log_diagonal)) · unit, a product of upper triangular matrices.
+
+    Attributes:
+      log_diagonal: ln of T's diagonal, -inf where it is zero.
+      lost: what rounding took from log_diagonal so far (Kahan): ten thousand layers add up.
+      unit: upper triangular with a unit diagonal.
+    """
+
+    log_diagonal: Float[Array, " r"]
+    lost: Float[Array, " r"]
+    unit: Float[Array, "r r"]
+
+    @classmethod
+    def empty(cls, rank: int, dtype: jnp.dtype) -> "Product":
+        """The identity."""
+        zero = jnp.zeros(rank, dtype)
+        return cls(zero, zero, jnp.eye(rank, dtype=dtype))
+
+    def times(self, triangle: Float[Array, "r r"], log_scale: Float[Array, ""]) -> "Product":
+        """exp(log_scale) · triangle · T."""
+        pivot = jnp.diag(triangle)
+        logs = self.log_diagonal
+        alive = (pivot != 0) & ~jnp.isneginf(logs)
+        # In logarithms: R_ik / R_ii is as small as exp(logs_k - logs_i) is large, or the reverse.
+        ratio = jnp.log(jnp.abs(triangle)) - jnp.log(pivot)[:, None] + logs - logs[:, None]
+        ceiling = 0.5 * math.log(float(jnp.finfo(triangle.dtype).max))
+        weights = jnp.sign(triangle) * jnp.exp(jnp.minimum(ratio, ceiling))
+        keep = alive[:, None] & alive & (triangle != 0)
+        unit = jnp.where(keep, weights, 0) @ self.unit
+        unit = jnp.where(alive[:, None], unit, 0)
+        unit = jnp.where(jnp.eye(logs.size, dtype=bool), 1, unit)
+        step = jnp.where(alive, jnp.log(jnp.where(alive, pivot, 1)) + log_scale, 0) - self.lost
+        total = logs + step
+        dead = pivot == 0
+        return Product(
+            jnp.where(dead, -jnp.inf, total),
+            jnp.where(alive, (total - logs) - step, 0),
+            unit,
+        )

@@ -1,0 +1,127 @@
+"""The sharpest curvature of a loss, and the learning rate it bears."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from jgrad._types import PyTree
+
+from ._inputs import as_arrays, as_structs, output_of
+from ._krylov import Estimate, Tridiagonal, lanczos
+
+
+def sharpness(
+    loss: Callable[..., jax.Array], *, steps: int | None = None
+) -> Callable[..., Float[Array, ""]]:
+    """The largest eigenvalue of the loss's Hessian: (params, *args, key=None) -> scalar.
+
+    The value of `hessian_eigenvalues(loss, 1)`, where arguments and errors are described.
+
+    Example:
+      >>> sharpness(lambda p: 3 * p["a"] ** 2 + p["a"] * p["b"])({"a": 1.0, "b": 2.0}).round(4)
+      Array(6.1623, dtype=float32)
+    """
+    largest = hessian_eigenvalues(loss, 1, steps=steps)
+    return lambda params, *args, key=None: largest(params, *args, key=key).value[0]
+
+
+def max_stable_learning_rate(
+    loss: Callable[..., jax.Array], *, steps: int | None = None
+) -> Callable[..., Float[Array, ""]]:
+    """2/λ, λ the sharpness: (params, *args, key=None) -> scalar.
+
+    Plain gradient descent, w ← w - η ∇L, moves along the Hessian's sharpest direction by a factor
+    1 - ηλ a step, which shrinks only for η < 2/λ. It is assumed that the loss is quadratic around
+    these parameters, that the gradient is the full batch's, and that there is neither momentum
+    nor an adaptive step; heavy-ball momentum β bears (2 + 2β)/λ. Networks trained at a fixed η
+    tend to the sharpness 2/η and then hover there: Cohen et al., "Gradient descent on neural
+    networks typically occurs at the edge of stability", 2021, arXiv:2103.00065.
+
+    Infinite where no direction curves upwards.
+
+    Raises:
+      ValueError, TypeError: as `hessian_eigenvalues`.
+
+    Example:
+      >>> max_stable_learning_rate(lambda w: 2.0 * (w @ w))(jnp.ones(3))
+      Array(0.5, dtype=float32)
+    """
+    sharp = sharpness(loss, steps=steps)
+
+    def of(params: PyTree, *args: PyTree, key: jax.Array | None = None) -> Float[Array, ""]:
+        value = sharp(params, *args, key=key)
+        # Not `value > 0`, which would turn NaN into a safe rate.
+        return jnp.where(value <= 0, jnp.inf, 2 / jnp.where(value <= 0, 1, value))
+
+    return of
+
+
+def hessian_eigenvalues(
+    loss: Callable[..., jax.Array], k: int = 1, *, smallest: bool = False, steps: int | None = None
+) -> Callable[..., Estimate]:
+    """The k largest (or smallest) eigenvalues of ∂²loss/∂params², in decreasing order.
+
+    By Lanczos on Hessian-vector products (forward over reverse; Pearlmutter, "Fast exact
+    multiplication by the Hessian", 1994), with full reorthogonalisation.
+
+    Args:
+      loss: (params, *args) -> scalar; params a pytree of floats.
+      k: how many.
+      smallest: the lower end of the spectrum instead.
+      steps: Lanczos steps at most, each one Hessian-vector product and one vector kept; default
+        min(parameters, max(64, 4 k)). It stops at residuals below eps^(2/3) of the largest value.
+
+    Returns:
+      A function (params, *args, key=None) -> Estimate of [k] each: within `error`, the residual
+      ‖Hv - λv‖ and rounding, of each value lies an eigenvalue.
+
+    Raises:
+      ValueError: k or steps is out of range, or the loss is no scalar.
+      TypeError: the parameters or the loss are not real floats.
+    """
+
+    def of(params: PyTree, *args: PyTree, key: jax.Array | None = None) -> Estimate:
+        params = as_arrays(params, "params")
+        structs = as_structs(params)
+        out = output_of(lambda p: loss(p, *args), structs, batched=False)
+        if getattr(out, "shape", None) != ():
+            msg = f"the loss is {jax.tree.map(lambda o: o.shape, out)}; wanted a scalar"
+            raise ValueError(msg)
+        flat, unravel = ravel_pytree(params)
+        most = min(flat.size, max(64, 4 * k)) if steps is None else steps
+        if not 1 <= k <= most <= flat.size:
+            msg = (
+                f"k is {k} and steps {most}; wanted 1 ≤ k ≤ steps ≤ {flat.size}, the number of "
+                "parameters"
+            )
+            raise ValueError(msg)
+        gradient = jax.grad(lambda flat: loss(unravel(flat), *args))
+
+        def product(v: Float[Array, " n"]) -> Float[Array, " n"]:
+            return jax.jvp(gradient, (flat,), (v,))[1]
+
+        eps = float(jnp.finfo(flat.dtype).eps)
+
+        def ritz(t: Tridiagonal) -> Estimate:
+            # Past the steps taken T is zero; there the eigenvalues are put out of the way.
+            unused = jnp.arange(most) >= t.steps
+            scale = 2 * jnp.max(jnp.abs(t.matrix)) + jnp.max(t.beta) + 1
+            away = jnp.where(unused, scale if smallest else -scale, 0).astype(flat.dtype)
+            values, vectors = jnp.linalg.eigh(t.matrix + jnp.diag(away))
+            residuals = t.rest * jnp.abs(vectors[jnp.maximum(t.steps - 1, 0)])
+            wanted = slice(None, k) if smallest else slice(-k, None)
+            rounding = 8 * eps * jnp.max(jnp.abs(jnp.where(unused, 0, t.alpha)))
+            return Estimate(values[wanted][::-1], residuals[wanted][::-1] + rounding)
+
+        def done(t: Tridiagonal) -> jax.Array:
+            small = ritz(t).error <= eps ** (2 / 3) * jnp.max(jnp.abs(ritz(t).value))
+            return jnp.all(small) & (t.steps >= k)
+
+        first, after = jax.random.split(jax.random.key(0) if key is None else key)
+        start = jax.random.normal(first, flat.shape, flat.dtype)
+        return ritz(lanczos(product, start, after, most=most, stride=max(8, k), done=done))
+
+    return of

@@ -1,0 +1,126 @@
+"""Norm, trace and determinant of a Jacobian from random products, with standard errors."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jgrad._types import PyTree
+
+from ._batches import keys_for
+from ._inputs import as_arrays, batch_axis, count, one_example, output_of
+from ._krylov import Estimate, golub_kahan
+from ._operators import Linear, linear, square_size
+
+
+def frobenius_norm(f: Callable[[PyTree], PyTree], samples: int = 32) -> Callable[..., Estimate]:
+    """‖J‖_F at every example: (x, key=None) -> Estimate of [batch], with standard errors.
+
+    ‖J‖_F² = E ‖J v‖² over signs v (Hutchinson, "A stochastic estimator of the trace of the
+    influence matrix", 1990); the norm's standard error is the square's over twice the norm.
+
+    Raises:
+      ValueError: fewer than 2 samples, x is no batch, or f fails on one example of it.
+      TypeError: x or f's output is not of real floats.
+    """
+
+    def one(operator: Linear, signs: Float[Array, "samples n"]) -> Estimate:
+        square = _mean(jnp.sum(jax.vmap(operator.push)(signs) ** 2, axis=1))
+        norm = jnp.sqrt(square.value)
+        return Estimate(norm, square.error / jnp.where(norm == 0, 1, 2 * norm))
+
+    return _sampled(f, samples, one, lambda example: output_of(f, example))
+
+
+def trace(f: Callable[[PyTree], PyTree], samples: int = 32) -> Callable[..., Estimate]:
+    """Tr J at every example: (x, key=None) -> Estimate of [batch], with standard errors.
+
+    tr J = E v·Jv over signs v (Hutchinson, 1990). Exact where J is diagonal. This is the
+    divergence of f as a vector field.
+
+    Raises:
+      ValueError: fewer than 2 samples, x is no batch, f fails on one example of it, or J is not
+        square.
+      TypeError: x or f's output is not of real floats.
+    """
+
+    def one(operator: Linear, signs: Float[Array, "samples n"]) -> Estimate:
+        return _mean(jnp.sum(signs * jax.vmap(operator.push)(signs), axis=1))
+
+    return _sampled(f, samples, one, lambda example: square_size(f, example, "a trace"))
+
+
+def log_determinant(
+    f: Callable[[PyTree], PyTree], samples: int = 32, steps: int | None = None
+) -> Callable[..., Estimate]:
+    """Ln |det J| at every example: (x, key=None) -> Estimate of [batch], with standard errors.
+
+    ln |det J| = tr ln (JᵀJ)^½ by stochastic Lanczos quadrature (Ubaru, Chen & Saad, "Fast
+    estimation of tr(f(A)) via stochastic Lanczos quadrature", 2017), with the Golub-Kahan process
+    in place of Lanczos on JᵀJ, which would square the condition number. The error is that of the
+    sampling alone; the quadrature's falls with the steps, slowly where J is ill-conditioned. A
+    singular J gives a large negative number or -inf.
+
+    Args:
+      f: a function of one example, with as many outputs as inputs.
+      samples: random start vectors.
+      steps: of each process; default min(n, 64).
+
+    Raises:
+      ValueError: samples or steps out of range, x is no batch, f fails on one example of it, or J
+        is not square.
+      TypeError: x or f's output is not of real floats.
+    """
+
+    def check(example: PyTree) -> None:
+        n = square_size(f, example, "a determinant")
+        if steps is not None and not 1 <= steps <= n:
+            msg = f"steps is {steps}; wanted 1 ... {n}, the size of the Jacobian"
+            raise ValueError(msg)
+
+    def one(operator: Linear, signs: Float[Array, "samples n"]) -> Estimate:
+        most = min(operator.n, 64) if steps is None else steps
+
+        def quadrature(sign: Float[Array, " n"]) -> Float[Array, ""]:
+            key = jax.random.key(0)
+            b = golub_kahan(operator, sign, key, most=most, stride=most, done=lambda _: True)
+            _, sigma, right = jnp.linalg.svd(b.matrix)
+            weights = right[:, 0] ** 2
+            # A direction that the start does not hold has no say, whatever its value.
+            return operator.n * jnp.sum(jnp.where(weights == 0, 0, weights * jnp.log(sigma)))
+
+        return _mean(jax.vmap(quadrature)(signs))
+
+    return _sampled(f, samples, one, check)
+
+
+def _mean(values: Float[Array, " samples"]) -> Estimate:
+    """Mean and standard error."""
+    return Estimate(jnp.mean(values), jnp.std(values, ddof=1) / values.size**0.5)
+
+
+def _sampled(
+    f: Callable[[PyTree], PyTree],
+    samples: int,
+    one: Callable[[Linear, Float[Array, "samples n"]], Estimate],
+    check: Callable[[PyTree], object],
+) -> Callable[..., Estimate]:
+    if samples < 2:
+        msg = f"samples is {samples}; wanted 2 or more, to tell a standard error"
+        raise ValueError(msg)
+
+    def of(x: PyTree, key: jax.Array | None = None) -> Estimate:
+        x = as_arrays(x)
+        batch = batch_axis(x)
+        example = one_example(x)
+        check(example)
+        dtype = jax.tree.leaves(example)[0].dtype
+
+        def at(x: PyTree, key: jax.Array) -> Estimate:
+            signs = jax.random.rademacher(key, (samples, count(example)), dtype)
+            return one(linear(f, x), signs)
+
+        return jax.vmap(at)(x, keys_for(key, batch))
+
+    return of

@@ -1,0 +1,216 @@
+"""Golub-Kahan and Lanczos processes with full reorthogonalisation.
+
+Both stop when the wanted values have converged, or at a given number of steps. Each new vector is
+orthogonalised twice against all before it ("twice is enough": Giraud, Langou & Rozložník, 2005),
+so that no value appears more often than it should. Where the process breaks down, as it does at
+once for a multiple of an orthogonal matrix, it goes on from a random direction orthogonal to all
+seen.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from ._operators import Linear
+
+
+class Estimate(NamedTuple):
+    """Numbers and how far they may be off; each function says in which sense."""
+
+    value: Float[Array, "*shape"]
+    error: Float[Array, "*shape"]
+
+
+class Bidiagonal(NamedTuple):
+    """J ≈ U B Vᵀ after `steps` steps: B upper bidiagonal with diagonal α and superdiagonal β.
+
+    Attributes:
+      left: rows of U, [most, m].
+      right: rows of V, [most + 1, n].
+      alpha: the diagonal.
+      beta: the superdiagonal, and last what is left over.
+      steps: steps taken; all beyond is zero.
+    """
+
+    left: Float[Array, "most m"]
+    right: Float[Array, "longer n"]
+    alpha: Float[Array, " most"]
+    beta: Float[Array, " most"]
+    steps: Int[Array, ""]
+
+    @property
+    def matrix(self) -> Float[Array, "most most"]:
+        """B."""
+        return jnp.diag(self.alpha) + jnp.diag(_inner(self.beta, self.steps), 1)
+
+    @property
+    def rest(self) -> Float[Array, ""]:
+        """The last β: how far the process has still to go."""
+        return self.beta[jnp.maximum(self.steps - 1, 0)]
+
+
+def golub_kahan(
+    linear: Linear,
+    start: Float[Array, " n"],
+    key: jax.Array,
+    *,
+    most: int,
+    stride: int,
+    done: Callable[[Bidiagonal], Any],
+) -> Bidiagonal:
+    """The Golub-Kahan process from a start vector.
+
+    Golub & Kahan, "Calculating the singular values and pseudo-inverse of a matrix", 1965.
+
+    Args:
+      linear: the Jacobian.
+      start: any nonzero vector.
+      key: for directions after a breakdown.
+      most: steps at most, ≤ min(m, n).
+      stride: steps between two looks at `done`.
+      done: whether to stop.
+    """
+    dtype = start.dtype
+    first = Bidiagonal(
+        jnp.zeros((most, linear.m), dtype),
+        jnp.zeros((most + 1, linear.n), dtype).at[0].set(start / jnp.linalg.norm(start)),
+        jnp.zeros(most, dtype),
+        jnp.zeros(most, dtype),
+        jnp.zeros((), jnp.int32),
+    )
+
+    def step(k: Any, b: Bidiagonal) -> Bidiagonal:
+        scale = jnp.maximum(jnp.max(b.alpha), jnp.max(b.beta))
+        one, two = jax.random.split(jax.random.fold_in(key, k))
+        u, alpha = _next(linear.push(b.right[k]), b.left, scale, one)
+        scale = jnp.maximum(scale, alpha)
+        v, beta = _next(linear.pull(u), b.right, scale, two)
+        return Bidiagonal(
+            b.left.at[k].set(u),
+            b.right.at[k + 1].set(v),
+            b.alpha.at[k].set(alpha),
+            b.beta.at[k].set(beta),
+            k + 1,
+        )
+
+    return _run(step, first, most, stride, done, lambda b: b.alpha)
+
+
+class Tridiagonal(NamedTuple):
+    """H ≈ V T Vᵀ after `steps` steps: T symmetric, diagonal α, off-diagonals β.
+
+    Attributes:
+      basis: rows of V, [most + 1, n].
+      alpha: the diagonal.
+      beta: the off-diagonals, and last what is left over.
+      steps: steps taken; all beyond is zero.
+    """
+
+    basis: Float[Array, "longer n"]
+    alpha: Float[Array, " most"]
+    beta: Float[Array, " most"]
+    steps: Int[Array, ""]
+
+    @property
+    def matrix(self) -> Float[Array, "most most"]:
+        """T."""
+        off = jnp.diag(_inner(self.beta, self.steps), 1)
+        return jnp.diag(self.alpha) + off + off.T
+
+    @property
+    def rest(self) -> Float[Array, ""]:
+        """The last β: how far the process has still to go."""
+        return self.beta[jnp.maximum(self.steps - 1, 0)]
+
+
+def lanczos(
+    product: Callable[[Float[Array, " n"]], Float[Array, " n"]],
+    start: Float[Array, " n"],
+    key: jax.Array,
+    *,
+    most: int,
+    stride: int,
+    done: Callable[[Tridiagonal], Any],
+) -> Tridiagonal:
+    """The Lanczos process of a symmetric matrix given by its product, from a start vector.
+
+    Args:
+      product: v -> H v.
+      start: any nonzero vector.
+      key: for directions after a breakdown.
+      most: steps at most, ≤ n.
+      stride: steps between two looks at `done`.
+      done: whether to stop.
+    """
+    dtype = start.dtype
+    first = Tridiagonal(
+        jnp.zeros((most + 1, start.size), dtype).at[0].set(start / jnp.linalg.norm(start)),
+        jnp.zeros(most, dtype),
+        jnp.zeros(most, dtype),
+        jnp.zeros((), jnp.int32),
+    )
+
+    def step(k: Any, t: Tridiagonal) -> Tridiagonal:
+        image = product(t.basis[k])
+        alpha = jnp.vdot(t.basis[k], image)
+        scale = jnp.maximum(jnp.max(jnp.abs(t.alpha)), jnp.max(t.beta))
+        scale = jnp.maximum(scale, jnp.abs(alpha))
+        v, beta = _next(image, t.basis, scale, jax.random.fold_in(key, k))
+        return Tridiagonal(
+            t.basis.at[k + 1].set(v), t.alpha.at[k].set(alpha), t.beta.at[k].set(beta), k + 1
+        )
+
+    return _run(step, first, most, stride, done, lambda t: t.alpha)
+
+
+def _inner(beta: Float[Array, " most"], steps: Int[Array, ""]) -> Float[Array, " shorter"]:
+    """The β that stand in the matrix: all but the last of the steps taken."""
+    return jnp.where(jnp.arange(beta.size - 1) < steps - 1, beta[:-1], 0)
+
+
+def _run(
+    step: Callable[[Any, Any], Any],
+    first: Any,
+    most: int,
+    stride: int,
+    done: Callable[[Any], Any],
+    alpha: Callable[[Any], jax.Array],
+) -> Any:
+    """Steps until done, exhausted, or met by a number that is not finite."""
+
+    def going(state: Any) -> jax.Array:
+        fine = jnp.all(jnp.isfinite(alpha(state)))
+        return (state.steps == 0) | ((state.steps < most) & fine & jnp.logical_not(done(state)))
+
+    def some(state: Any) -> Any:
+        stop = jnp.minimum(state.steps + stride, most)
+        return lax.while_loop(lambda s: s.steps < stop, lambda s: step(s.steps, s), state)
+
+    return lax.while_loop(going, some, first)
+
+
+def _next(
+    vector: jax.Array, basis: jax.Array, scale: jax.Array, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The next basis vector and its coefficient, zero where the process breaks down."""
+    rest = _orthogonal(vector, basis)
+    norm = jnp.linalg.norm(rest)
+    broken = norm <= 8 * jnp.finfo(vector.dtype).eps * jnp.maximum(scale, jnp.linalg.norm(vector))
+
+    def fresh() -> jax.Array:
+        new = _orthogonal(jax.random.normal(key, vector.shape, vector.dtype), basis)
+        return new / jnp.linalg.norm(new)
+
+    # Not rest / 0 in the branch that is not taken: under vmap both are.
+    unit = lax.cond(broken, fresh, lambda: rest / jnp.where(broken, 1, norm))
+    return unit, jnp.where(broken, 0, norm)
+
+
+def _orthogonal(vector: jax.Array, basis: jax.Array) -> jax.Array:
+    for _ in range(2):
+        vector = vector - (basis @ vector) @ basis
+    return vector
