@@ -1,1 +1,12 @@
-"""probes."""
+"""Gradient flow in any JAX function, without touching it."""
+
+from ._flow import Flow as Flow
+from ._flow import SiteFlow as SiteFlow
+from ._measures import MEASURES as MEASURES
+from ._measures import Backward as Backward
+from ._measures import Forward as Forward
+from ._measures import Measure as Measure
+from ._probe import gradient_flow as gradient_flow
+from ._probe import sites as sites
+from ._probe import value_grad_and_flow as value_grad_and_flow
+from ._sites import Site as Site

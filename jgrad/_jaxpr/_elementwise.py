@@ -1,0 +1,98 @@
+"""Which equations work elementwise, found by what they do and not by their names."""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from ._graph import Graph, Node
+
+
+def is_broadcast(graph: Graph, node: Node) -> bool:
+    """Whether the node repeats a smaller array, as a bias is repeated over a batch.
+
+    Where the batch has one example nothing is repeated: then it is one that gives an argument or
+    a constant of the graph another axis, as a bias is one, and the sum over an axis is not.
+    """
+    if len(node.inputs) != 1 or "broadcast_dimensions" not in node.eqn.params:
+        return False
+    (operand,), (result,) = node.inputs, node.outputs
+    if graph.avals[operand].size < graph.avals[result].size:
+        return True
+    return operand not in graph.maker
+
+
+def is_elementwise(graph: Graph, node: Node) -> bool:
+    """Whether every element of the node's one result depends on the same element of its operands.
+
+    Operands may be smaller where they broadcast. A primitive is elementwise if its parameters
+    suit scalars as well: a cumulative sum's axis, a product's contracted dimension, a reshape's
+    new shape do not.
+    """
+    if len(node.outputs) != 1:
+        return False
+    (result,) = node.outputs
+    shape = getattr(graph.avals[result], "shape", None)
+    if shape is None:
+        return False
+    operands = [graph.avals[v] for v in node.inputs]
+    if not all(_broadcasts(getattr(aval, "shape", None), shape) for aval in operands):
+        return False
+    if not any(aval.shape == shape for aval in operands):
+        return False
+    if node.kind in ("custom_jvp", "custom_vjp"):
+        return _body_is_elementwise(node)
+    return node.kind == "plain" and _suits_scalars(node, tuple(aval.dtype for aval in operands))
+
+
+def _broadcasts(small: Any, shape: tuple[int, ...]) -> bool:
+    if small == () or small == shape:
+        return True
+    return (
+        small is not None
+        and len(small) == len(shape)
+        and all(a in (1, b) for a, b in zip(small, shape, strict=True))
+    )
+
+
+def _body_is_elementwise(node: Node) -> bool:
+    (body,) = node.bodies
+    return all(is_elementwise(body, inner) or is_broadcast(body, inner) for inner in body.nodes)
+
+
+def _suits_scalars(node: Node, dtypes: tuple[np.dtype, ...]) -> bool:
+    params = node.eqn.params
+    key = tuple(sorted((name, repr(value)) for name, value in params.items()))
+    return _suits(_Call(node, key), dtypes)
+
+
+class _Call:
+    """A primitive with its parameters, hashable by their text."""
+
+    def __init__(self, node: Node, key: tuple[tuple[str, str], ...]):
+        self.primitive = node.eqn.primitive
+        self.params = node.eqn.params
+        self.key = key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Call) and (self.primitive, self.key) == (
+            other.primitive,
+            other.key,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.primitive, self.key))
+
+
+@functools.lru_cache(maxsize=4096)
+def _suits(call: _Call, dtypes: tuple[np.dtype, ...]) -> bool:
+    scalars = [jax.ShapeDtypeStruct((), dtype) for dtype in dtypes]
+    bind = call.primitive.bind
+    try:
+        out = jax.eval_shape(lambda *args: bind(*args, **call.params), *scalars)
+    except Exception:  # Each primitive has its own way to refuse a shape.
+        return False
+    if call.primitive.multiple_results:
+        return len(out) == 1 and out[0].shape == ()
+    return out.shape == ()

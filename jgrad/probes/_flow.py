@@ -1,0 +1,372 @@
+"""Flow: the measured sums at all sites, and everything that is read off them."""
+
+import dataclasses
+import functools
+import html
+import math
+from collections.abc import Iterator, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jgrad._names import unknown
+
+from ._measures import log_norm, read_count
+from ._sites import Site
+
+#: A place along the main path: the site's key and the step of the scans that it stands in.
+Position = tuple[str, tuple[int, ...]]
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["sums", "passes"], meta_fields=["sites", "orders"]
+)
+@dataclasses.dataclass(frozen=True)
+class Flow(Mapping):
+    """The sums measured at all sites of one or many backward passes.
+
+    A flow is a pytree of arrays; `flow_a + flow_b` is the flow of both passes. Arrays have the
+    axes `[*batch, *steps]`, where batch is whatever `vmap` or stacking put in front, and steps are
+    those of the scans that a site stands in. Ratios, roots and logarithms are taken when they are
+    read, so that flows may be added, averaged over devices and kept.
+
+    Attributes:
+      sums: site key → name of a sum → array.
+      passes: how many backward passes it holds.
+      sites: the sites, in program order.
+      orders: (name of a sum, its order in δ) for every sum whose order is not 0.
+    """
+
+    sums: dict[str, dict[str, jax.Array]]
+    passes: jax.Array
+    sites: tuple[Site, ...]
+    orders: tuple[tuple[str, int], ...] = ()
+
+    def __getitem__(self, key: str) -> "SiteFlow":
+        for site in self.sites:
+            if site.key == key:
+                return SiteFlow(self, site, self.sums[key])
+        raise KeyError(unknown("site", key, (site.key for site in self.sites)))
+
+    def __iter__(self) -> Iterator[str]:
+        return (site.key for site in self.sites)
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def __add__(self, other: "Flow") -> "Flow":
+        if not isinstance(other, Flow):
+            return NotImplemented
+        if self.sites != other.sites:
+            msg = (
+                f"flows of different functions do not add: sites {list(self)} and {list(other)}"
+                if list(self) != list(other)
+                else "flows taken at different shapes do not add"
+            )
+            raise ValueError(msg)
+        sums = jax.tree.map(jnp.add, self.sums, other.sums)
+        return dataclasses.replace(self, sums=sums, passes=self.passes + other.passes)
+
+    def scale(self, c: float) -> "Flow":
+        """The flow of c times the loss: sums of order k in δ become cᵏ as large.
+
+        A mean over half a batch has a δ twice as large as the mean over the whole: scale each
+        half's flow by ½ before adding.
+        """
+        order = dict(self.orders)
+        sums = {
+            key: {name: c ** order.get(name, 0) * sum_ for name, sum_ in of_site.items()}
+            for key, of_site in self.sums.items()
+        }
+        return dataclasses.replace(self, sums=sums)
+
+    @functools.cached_property
+    def main_path(self) -> tuple[str, ...]:
+        """Keys of the sites on the way from the last one back to the input, input side first.
+
+        Each site is followed to the nearest before it in the program whose output reaches it with
+        no other site between.
+        """
+        if not self.sites:
+            return ()
+        index = len(self.sites) - 1
+        path = [index]
+        while before := [p for p in self.sites[index].parents if p < index]:
+            index = max(before)
+            path.append(index)
+        return tuple(self.sites[k].key for k in reversed(path))
+
+    @functools.cached_property
+    def positions(self) -> tuple[Position, ...]:
+        """The main path with its scans unrolled into depth, input side first."""
+        by_key = {site.key: site for site in self.sites}
+        return tuple(_unrolled([by_key[key] for key in self.main_path], ()))
+
+    def profile(self, name: str) -> jax.Array:
+        """A quantity of `SiteFlow` along the main path, [*batch, depth], input side first.
+
+        Example:
+          `flow.profile("log_gain")` is what each activation did to the gradient's norm, by depth.
+        """
+        if name == "linear_log_gain":
+            gaps = self.profile("log_da")[..., :-1] - self.profile("log_dz")[..., 1:]
+            first = jnp.full_like(self.profile("log_dz")[..., :1], jnp.nan)
+            return jnp.concatenate([first, gaps], axis=-1)
+        columns = [getattr(self[key], name)[..., *step] for key, step in self.positions]
+        return jnp.stack(columns, axis=-1)
+
+    def profile_names(self) -> tuple[str, ...]:
+        """A label for each position of a profile: the key, and the step where there are any."""
+        return tuple(
+            f"{key}[{','.join(map(str, step))}]" if step else key for key, step in self.positions
+        )
+
+    @property
+    def total_log_gain(self) -> jax.Array:
+        """ln(‖δz‖ at the first site / ‖δa‖ at the last) along the main path, [*batch].
+
+        The log-gains of the activations and of the linear maps between them add up to it.
+        """
+        return self.profile("log_dz")[..., 0] - self.profile("log_da")[..., -1]
+
+    def scalars(self, prefix: str = "") -> dict[str, jax.Array]:
+        """A flat dict of numbers for a logger, "{prefix}{site}/{quantity}"; works under jit.
+
+        Steps are averaged over.
+        """
+        flat = {}
+        for key in self:
+            for name in _SCALARS:
+                value = getattr(self[key], name)
+                flat[f"{prefix}{key}/{name}"] = jnp.mean(value)
+        flat[f"{prefix}total_log_gain"] = jnp.mean(self.total_log_gain)
+        return flat
+
+    def __str__(self) -> str:
+        header, *rows = _table(self)
+        widths = [max(len(row[k]) for row in (header, *rows)) for k in range(len(header))]
+        left = ("site", "activation")
+
+        def line(row):
+            cells = [
+                cell.ljust(width) if title in left else cell.rjust(width)
+                for title, cell, width in zip(header, row, widths, strict=True)
+            ]
+            return "  ".join(cells).rstrip()
+
+        return "\n".join([line(header), *(line(row) for row in rows), *_footer(self)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        header, *rows = (tuple(map(html.escape, row)) for row in _table(self))
+        head = "".join(f"<th>{cell}</th>" for cell in header)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows
+        )
+        foot = "<br>".join(map(html.escape, _footer(self)))
+        return f"<table><tr>{head}</tr>{body}</table><p>{foot}</p>"
+
+
+_SCALARS = ("log_gain", "slope_mean", "zero_slope_share", "dead_share", "nonfinite")
+
+
+def _unrolled(sites: list[Site], done: tuple[int, ...]) -> Iterator[Position]:
+    """The sites in the order in which a gradient meets them backwards, scans unrolled."""
+    level = len(done)
+    k = 0
+    while k < len(sites):
+        site = sites[k]
+        if len(site.steps) == level:
+            yield site.key, done
+            k += 1
+            continue
+        together = k
+        while together < len(sites) and sites[together].loops[: level + 1] == site.loops[: level + 1]:
+            together += 1
+        steps = range(site.steps[level])
+        for step in reversed(steps) if site.reverse[level] else steps:
+            yield from _unrolled(sites[k:together], (*done, step))
+        k = together
+
+
+@dataclasses.dataclass(frozen=True)
+class SiteFlow:
+    """What was measured at one site; every property is an array `[*batch, *steps]`.
+
+    A property whose measure was not taken raises, and says which it is.
+
+    Attributes:
+      flow: the flow that it is a part of.
+      site: where it was measured.
+      sums: the sums themselves.
+    """
+
+    flow: Flow
+    site: Site
+    sums: Mapping[str, jax.Array]
+
+    def _sum(self, name: str, measure: str) -> jax.Array:
+        if name not in self.sums:
+            msg = f"{name!r} was not measured at {self.site.key!r}; ask for measures=[..., {measure!r}]"
+            raise ValueError(msg)
+        return self.sums[name]
+
+    def _mean(self, name: str, measure: str) -> jax.Array:
+        return self._sum(name, measure) / self.count
+
+    @property
+    def count(self) -> jax.Array:
+        """How many elements were seen."""
+        return self.sums["visits"] * self.site.size
+
+    @property
+    def z_mean(self) -> jax.Array:
+        """Mean of z."""
+        return self._mean("z", "moments")
+
+    @property
+    def z_second(self) -> jax.Array:
+        """Mean of z²: q, in mean-field theory."""
+        return self._mean("z2", "moments")
+
+    @property
+    def a_mean(self) -> jax.Array:
+        """Mean of a."""
+        return self._mean("a", "moments")
+
+    @property
+    def a_second(self) -> jax.Array:
+        """Mean of a²."""
+        return self._mean("a2", "moments")
+
+    @property
+    def slope_mean(self) -> jax.Array:
+        """Mean of φ'(z), as the backward pass used it."""
+        return self._mean("slope", "moments")
+
+    @property
+    def slope_second(self) -> jax.Array:
+        """Mean of φ'(z)²."""
+        return self._mean("slope2", "moments")
+
+    @property
+    def log_da(self) -> jax.Array:
+        """ln‖δa‖, right for any normal float32 gradient; -inf where δa is 0."""
+        return log_norm(self._sum("da2", "gains"))
+
+    @property
+    def log_dz(self) -> jax.Array:
+        """ln‖δz‖."""
+        return log_norm(self._sum("dz2", "gains"))
+
+    @property
+    def log_gain(self) -> jax.Array:
+        """ln(‖δz‖/‖δa‖): what the activation did to the gradient's norm."""
+        return self.log_dz - self.log_da
+
+    @property
+    def linear_log_gain(self) -> jax.Array:
+        """ln(‖δa of the site before‖/‖δz‖): what the linear map before this site did.
+
+        Not a number for a site that is off the main path, or the first on it.
+        """
+        gains = self.flow.profile("linear_log_gain")
+        batch = gains.shape[:-1]
+        mine = jnp.full((*batch, *self.site.steps), jnp.nan, gains.dtype)
+        for k, (key, step) in enumerate(self.flow.positions):
+            if key == self.site.key:
+                mine = mine.at[..., *step].set(gains[..., k])
+        return mine
+
+    @property
+    def mean_log_slope(self) -> jax.Array:
+        """Mean of ln|φ'(z)| over the elements with φ' ≠ 0, faithful where autodiff's φ' is lost."""
+        total = self._sum("log_slope", "log_slope")
+        return total / read_count(self.sums["log_sloped"], -1)
+
+    @property
+    def zero_slope_share(self) -> jax.Array:
+        """Share of the elements whose φ' was exactly 0 in the backward pass."""
+        live = read_count(self._sum("sloped", "sloped"), -2).sum(-1)
+        return 1 - live / self.count
+
+    @property
+    def zero_gradient_share(self) -> jax.Array:
+        """Share of the elements whose δz was exactly 0."""
+        live = read_count(self._sum("flowing", "flowing"), -2).sum(-1)
+        return 1 - live / self.count
+
+    @property
+    def dead(self) -> jax.Array:
+        """Which units had φ' = 0 for every example seen, bool [*batch, *steps, unit]."""
+        return read_count(self._sum("sloped", "sloped"), -2) == 0
+
+    @property
+    def dead_share(self) -> jax.Array:
+        """Share of the units that are dead by value: φ' = 0 for every example seen."""
+        return jnp.mean(self.dead, axis=-1, dtype=jnp.float32)
+
+    @property
+    def unfed(self) -> jax.Array:
+        """Which units had δz = 0 for every example seen, bool [*batch, *steps, unit]."""
+        return read_count(self._sum("flowing", "flowing"), -2) == 0
+
+    @property
+    def unfed_share(self) -> jax.Array:
+        """Share of the units that are dead by gradient: δz = 0 for every example seen."""
+        return jnp.mean(self.unfed, axis=-1, dtype=jnp.float32)
+
+    @property
+    def nonfinite(self) -> jax.Array:
+        """How many elements of z and of δz were not finite."""
+        z = read_count(self._sum("nonfinite_z", "nonfinite"), -1)
+        return z + read_count(self._sum("nonfinite_dz", "nonfinite_gradient"), -1)
+
+
+def _table(flow: Flow) -> Iterator[tuple[str, ...]]:
+    """Rows of text: a header, then a site each; batch axes are averaged over, steps as a range."""
+    columns = {
+        "mean φ'": "slope_mean",
+        "φ'=0": "zero_slope_share",
+        "dead": "dead_share",
+        "ln‖δa‖": "log_da",
+        "ln gain φ": "log_gain",
+        "ln gain W": "linear_log_gain",
+    }
+    yield ("site", "activation", "shape", *columns)
+    for key in flow:
+        of_site = flow[key]
+        shape = "×".join(map(str, (*of_site.site.steps, *of_site.site.shape)))
+        cells = [_cell(of_site, name) for name in columns.values()]
+        yield (key, of_site.site.activation, shape, *cells)
+
+
+def _cell(of_site: SiteFlow, name: str) -> str:
+    try:
+        values = np.asarray(getattr(of_site, name), np.float64)
+    except ValueError:  # not measured
+        return "·"
+    finite = values[~np.isnan(values)]
+    if not finite.size:
+        return "·"
+    if "share" in name:
+        return f"{finite.mean():.1%}"
+    low, high = f"{finite.min():.3g}", f"{finite.max():.3g}"
+    return low if low == high else f"{low} … {high}"
+
+
+def _footer(flow: Flow) -> list[str]:
+    positions = len(flow.positions)
+    try:
+        total = float(jnp.mean(flow.total_log_gain))
+    except ValueError:
+        return []
+    if not math.isfinite(total):
+        return [f"Along the main path ({positions} activations) no gradient comes through."]
+    way = "falls" if total < 0 else "grows"
+    return [
+        f"Along the main path ({positions} activations) the gradient's norm {way} by "
+        f"e^{abs(total):.3g}, from the last activation to the first."
+    ]

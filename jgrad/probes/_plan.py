@@ -1,0 +1,299 @@
+"""What is done at each node of a traced function: which are sites, which bodies are entered."""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, get_args
+
+import jax.numpy as jnp
+
+from jgrad._jaxpr import Graph, Node, depends, scan_split
+
+from ._sites import Found, Site, find
+
+#: What to do with an activation inside something that cannot be entered.
+Opaque = Literal["raise", "allow"]
+
+# Bodies that `_jaxpr.rebuild` can run again with something else in them.
+_ENTERED = ("scan", "cond", "remat", "shard_map", "placed")
+
+
+#: A scan's steps: each with sums of its own, or summed.
+Steps = Literal["each", "sum"]
+
+# With more steps than this, they are summed: a sink for each would outweigh the model.
+_MOST_STEPS = 4096
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """A graph with its sites, and the plans of the bodies that are entered.
+
+    Attributes:
+      graph: the graph.
+      found: the sites in it that are probed, and their place in the tuple of all sites.
+      entered: node index → plans of its bodies, for bodies with sites in them.
+      stepped: the scans among these whose steps have sums of their own.
+      unused: indices of nodes that the sites stand for and nothing else needs.
+    """
+
+    graph: Graph
+    found: tuple[tuple[Found, int], ...]
+    entered: Mapping[int, tuple["Plan", ...]]
+    stepped: frozenset[int]
+    unused: frozenset[int]
+
+    def indices(self) -> Iterator[int]:
+        """Places of all the sites in it and in its bodies."""
+        for _, index in self.found:
+            yield index
+        for plans in self.entered.values():
+            for plan in plans:
+                yield from plan.indices()
+
+
+def plan(
+    graph: Graph,
+    active: Sequence[bool],
+    *,
+    steps: Steps = "each",
+    opaque: Opaque = "raise",
+) -> tuple[Plan, tuple[Site, ...], tuple[Site, ...]]:
+    """The plan of a graph, the activations in it, and all its sites of whatever role.
+
+    Args:
+      graph: the traced function.
+      active: for each of its inputs, whether gradients with respect to it are wanted.
+      steps: "each" or "sum", for the steps of scans.
+      opaque: "raise" or "allow", for activations where the walk cannot go.
+
+    Raises:
+      ValueError: an activation sits where the walk cannot go; names the primitive.
+    """
+    for name, given, wanted in (("steps", steps, Steps), ("opaque", opaque, Opaque)):
+        if given not in get_args(wanted):
+            msg = f"{name}={given!r}, wanted {' or '.join(map(repr, get_args(wanted)))}"
+            raise ValueError(msg)
+    walk = _Walk(steps, opaque)
+    live = {v for v, is_active in zip(graph.inputs, active, strict=True) if is_active}
+    whole, _ = walk.visit(graph, _Inputs(live, {}), _Place())
+    return whole, tuple(walk.sites()), tuple(walk.seen)
+
+
+@dataclasses.dataclass
+class _Inputs:
+    """What is known of a graph's inputs.
+
+    Attributes:
+      live: those that depend on what is differentiated.
+      nearest: for each, the places of the last sites before it.
+    """
+
+    live: set[int]
+    nearest: dict[int, frozenset[int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """The scans that a graph stands in: see Site."""
+
+    steps: tuple[int, ...] = ()
+    loops: tuple[int, ...] = ()
+    reverse: tuple[bool, ...] = ()
+
+
+class _Walk:
+    """The state of one walk: the sites met so far and the names given to them."""
+
+    def __init__(self, steps: Steps, opaque: Opaque):
+        self.steps = steps
+        self.opaque = opaque
+        self.kept: list[Site] = []
+        self.parents: list[set[int]] = []
+        self.seen: list[Site] = []
+        self.names: collections.Counter[str] = collections.Counter()
+        self.loops = 0
+
+    def sites(self) -> Iterator[Site]:
+        """The activations, each with its parents."""
+        for site, parents in zip(self.kept, self.parents, strict=True):
+            yield dataclasses.replace(site, parents=tuple(sorted(parents)))
+
+    def visit(
+        self, graph: Graph, inputs: _Inputs, place: _Place
+    ) -> tuple[Plan, dict[int, frozenset[int]]]:
+        """The plan of a graph, and for every value the last sites before it."""
+        live, nearest = set(inputs.live), dict(inputs.nearest)
+        taken: list[tuple[Found, int]] = []
+        entered: dict[int, tuple[Plan, ...]] = {}
+        stepped: set[int] = set()
+        found = find(graph)
+        ends = collections.defaultdict(list)
+        for one in found:
+            ends[one.nodes[-1]].append(one)
+        inside = {k for one in found for k in one.nodes}
+        for k, node in enumerate(graph.nodes):
+            if any(v in live for v in node.inputs):
+                live.update(node.outputs)
+            before = frozenset().union(*(nearest.get(v, _NOWHERE) for v in node.inputs))
+            nearest.update(dict.fromkeys(node.outputs, before))
+            for one in ends.get(k, ()):
+                index = self.meet(graph, one, place, live)
+                if index is not None:
+                    taken.append((one, index))
+                    self.parents[index] |= nearest.get(one.start, _NOWHERE)
+                    nearest[one.end] = frozenset((index,))
+            if node.kind in _ENTERED:
+                plans, after, is_stepped = self.enter(graph, node, live, nearest, place)
+                nearest.update(zip(node.outputs, after, strict=True))
+                if any(True for inner in plans for _ in inner.indices()):
+                    entered[k] = plans
+                    stepped |= {k} if is_stepped else set()
+            elif node.kind != "plain" and k not in inside:
+                self.pass_over(node, place)
+        unused = _unused(graph, [one for one, _ in taken])
+        return Plan(graph, tuple(taken), entered, frozenset(stepped), unused), nearest
+
+    def meet(self, graph: Graph, found: Found, place: _Place, live: set[int]) -> int | None:
+        """Enters a site into the lists; its place among the activations, if it is one."""
+        node = graph.nodes[found.nodes[-1]]
+        path = node.scope or node.source or f"{node.name} at an unknown line"
+        self.names[path] += 1
+        uses = self.names[path]
+        idle = found.role == "activation" and found.start not in live
+        site = Site(
+            key=path if uses == 1 else f"{path}#{uses}",
+            path=path,
+            source=node.source,
+            activation=found.activation,
+            shape=tuple(graph.avals[found.end].shape),
+            dtype=str(jnp.dtype(graph.avals[found.start].dtype)),
+            role="constant" if idle else found.role,
+            steps=place.steps,
+            loops=place.loops,
+            reverse=place.reverse,
+        )
+        self.seen.append(site)
+        if site.role != "activation":
+            return None
+        self.kept.append(site)
+        self.parents.append(set())
+        return len(self.kept) - 1
+
+    def enter(
+        self,
+        graph: Graph,
+        node: Node,
+        live: set[int],
+        nearest: Mapping[int, frozenset[int]],
+        place: _Place,
+    ) -> tuple[tuple[Plan, ...], list[frozenset[int]], bool]:
+        """The plans of a node's bodies, the last sites before each of its results, if stepped."""
+        operands = node.inputs[1:] if node.kind == "cond" else node.inputs
+        if node.kind == "scan":
+            return self.enter_scan(node, live, nearest, place)
+        plans, after = [], [_NOWHERE] * len(node.outputs)
+        for body in node.bodies:
+            pairs = list(zip(body.inputs, operands, strict=True))
+            inputs = _Inputs(
+                {inner for inner, v in pairs if v in live},
+                {inner: nearest.get(v, _NOWHERE) for inner, v in pairs},
+            )
+            inner, found = self.visit(body, inputs, place)
+            plans.append(inner)
+            results = [found.get(v, _NOWHERE) for v in body.outputs]
+            after = [a | b for a, b in zip(after, results, strict=True)]
+        return tuple(plans), after, False
+
+    def enter_scan(
+        self, node: Node, live: set[int], nearest: Mapping[int, frozenset[int]], place: _Place
+    ) -> tuple[tuple[Plan, ...], list[frozenset[int]], bool]:
+        (body,) = node.bodies
+        consts, carries = scan_split(node.eqn)
+        carried = body.inputs[consts : consts + carries]
+        pairs = list(zip(body.inputs, node.inputs, strict=True))
+        inputs = _Inputs(
+            _scan_live(body, {i for i, v in pairs if v in live}, carried),
+            {inner: nearest.get(v, _NOWHERE) for inner, v in pairs},
+        )
+        length = node.eqn.params["length"]
+        is_stepped = self.steps == "each" and math.prod((*place.steps, length)) <= _MOST_STEPS
+        if is_stepped:
+            self.loops += 1
+            place = _Place(
+                (*place.steps, length),
+                (*place.loops, self.loops),
+                (*place.reverse, node.eqn.params["reverse"]),
+            )
+        first = len(self.kept)
+        inner, found = self.visit(body, inputs, place)
+        # From the second step on, what is carried comes from the sites of the step before.
+        around = [found.get(v, _NOWHERE) for v in body.outputs[:carries]]
+        for index in range(first, len(self.kept)):
+            for v, came in zip(carried, around, strict=True):
+                if inputs.nearest[v] <= self.parents[index] and self._reached(inner, v, index):
+                    self.parents[index] |= came
+        after = [found.get(v, _NOWHERE) for v in body.outputs]
+        return (inner,), after, is_stepped
+
+    @staticmethod
+    def _reached(inner: Plan, v: int, index: int) -> bool:
+        """Whether the value v, an input, reaches the site with no other site between."""
+        for found, place in inner.found:
+            if place == index:
+                ends = {other.end for other, _ in inner.found if other is not found}
+                return depends(inner.graph, found.start, v, without=ends)
+        return False
+
+    def pass_over(self, node: Node, place: _Place) -> None:
+        """Lists what is inside a node that cannot be entered.
+
+        A while loop has no backward pass, so nothing is lost by running it as it is. A custom
+        derivative or an unknown primitive with a named activation inside is refused, unless the
+        caller said that it may be passed over.
+        """
+        inside = _Walk(self.steps, "allow")
+        inside.names = self.names
+        for body in node.bodies:
+            inside.visit(body, _Inputs(set(body.inputs), {}), place)
+        named = {s.activation for s in inside.seen if s.role == "activation"} - {"custom"}
+        if named and node.kind != "while" and self.opaque == "raise":
+            msg = (
+                f"{node.name} ({node.source or 'at an unknown line'}) holds {', '.join(sorted(named))} "
+                "where the probe cannot go, since its derivative is its own; opaque='allow' runs "
+                "it as it is and lists these as passed over"
+            )
+            raise ValueError(msg)
+        self.seen += [dataclasses.replace(site, role="passed over") for site in inside.seen]
+
+
+_NOWHERE: frozenset[int] = frozenset()
+
+
+def _scan_live(body: Graph, live: set[int], carried: Sequence[int]) -> set[int]:
+    """Which inputs of a scan's body depend on what is differentiated, once carried round."""
+    while True:
+        inside = set(live)
+        for node in body.nodes:
+            if any(v in inside for v in node.inputs):
+                inside.update(node.outputs)
+        again = {v for v, out in zip(carried, body.outputs, strict=False) if out in inside}
+        if again <= live:
+            return live
+        live = live | again
+
+
+def _unused(graph: Graph, taken: Sequence[Found]) -> frozenset[int]:
+    """Nodes inside the sites whose results nothing outside of their site uses."""
+    unused: set[int] = set()
+    outputs = set(graph.outputs)
+    for found in taken:
+        mine = set(found.nodes)
+        for k in reversed(found.nodes):
+            (v,) = graph.nodes[k].outputs
+            users = graph.users.get(v, ())
+            needed = v in outputs or any(u not in mine or u not in unused for u in users)
+            if v == found.end or not needed:
+                unused.add(k)
+    return frozenset(unused)

@@ -1,0 +1,164 @@
+"""The probe's two faces: the sites of a function, and its gradients with their flow."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jgrad._jaxpr import Graph, trace
+
+from ._flow import Flow
+from ._interpret import run, sinks
+from ._measures import Measures, choose, order_of_sums
+from ._plan import Opaque, Plan, Steps, plan
+from ._sites import Site
+
+
+def sites(
+    fn: Callable[..., Any], *, all: bool = False, opaque: Opaque = "allow"
+) -> Callable[..., tuple[Site, ...]]:
+    """A function of fn's arguments that lists the sites of `fn`, in program order.
+
+    Args:
+      fn: any JAX function.
+      all: list what is no activation too, with its role: the square in a layer norm, the
+        exponential in a softmax or a loss, what the probe cannot enter.
+      opaque: "raise" to refuse activations where the probe cannot go.
+
+    Example:
+      >>> def f(w, x):
+      ...     return jnp.sum(jnp.tanh(x @ w) ** 2)
+      >>> for site in sites(f)(jnp.ones((3, 2)), jnp.ones((5, 3))):
+      ...     print(site.activation, site.shape)
+      tanh (5, 2)
+    """
+
+    def sites_of_fn(*args: Any) -> tuple[Site, ...]:
+        graph, _, _ = trace(fn, *args)
+        _, kept, seen = plan(graph, [True] * len(graph.inputs), opaque=opaque)
+        return seen if all else kept
+
+    return sites_of_fn
+
+
+def value_grad_and_flow(
+    loss: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    *,
+    measures: Measures = "default",
+    steps: Steps = "each",
+    opaque: Opaque = "raise",
+) -> Callable[..., tuple[Any, Any, Flow]]:
+    """A function of loss's arguments that gives its value, its gradients and their flow.
+
+    Value and gradients are the plain function's, as of `jax.value_and_grad`. Works under `jit`,
+    `vmap`, `scan` and on sharded arrays; the flow is a pytree of arrays.
+
+    Args:
+      loss: any JAX function with a scalar result.
+      argnums: which arguments to differentiate, as of `jax.value_and_grad`.
+      has_aux: loss returns (value, aux); then the value that comes back is such a pair too.
+      measures: "default", "all", or names from MEASURES and measures of your own.
+      steps: "each" keeps the steps of a scan apart (they are summed above 4096 all the same);
+        "sum" sums over them.
+      opaque: "allow" to run what the probe cannot enter as it is, although it holds activations.
+
+    Raises:
+      ValueError: no activation was found; one sits where the probe cannot go.
+      TypeError: the loss is not a real scalar.
+
+    Example:
+      >>> def loss(w, x):
+      ...     return jnp.sum(jnp.tanh(x @ w))
+      >>> w, x = jnp.full((3, 2), 0.25), jnp.ones((5, 3))
+      >>> value, grads, flow = value_grad_and_flow(loss)(w, x)
+      >>> (key,) = flow
+      >>> round(float(flow[key].slope_mean), 3)
+      0.597
+    """
+
+    def value_grad_and_flow_of_loss(*args: Any) -> tuple[Any, Any, Flow]:
+        nums = _positions(argnums, len(args))
+        graph, out_tree, _ = trace(loss, *args)
+        _check_scalar(graph, out_tree, has_aux)
+        chosen = choose(measures)
+        active = [k in nums for k, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
+        whole, found, seen = plan(graph, active, steps=steps, opaque=opaque)
+        _check_found(found, seen)
+
+        def probed(differentiated, zeros):
+            full = list(args)
+            for k, arg in zip(nums, differentiated, strict=True):
+                full[k] = arg
+            results = run(whole, found, chosen, jax.tree.leaves(full), dict(enumerate(zeros)))
+            out = jax.tree.unflatten(out_tree, results)
+            return out if has_aux else (out, None)
+
+        differentiated = tuple(args[k] for k in nums)
+        (value, aux), (grads, sums) = jax.value_and_grad(probed, argnums=(0, 1), has_aux=True)(
+            differentiated, sinks(found, chosen)
+        )
+        flow = Flow(
+            {site.key: dict(of_site) for site, of_site in zip(found, sums, strict=True)},
+            jnp.ones((), jnp.float32),
+            found,
+            order_of_sums(chosen, found[0].unit_axis),
+        )
+        grads = grads[0] if isinstance(argnums, int) else grads
+        return (value, aux) if has_aux else value, grads, flow
+
+    return value_grad_and_flow_of_loss
+
+
+def gradient_flow(loss: Callable[..., Any], **options: Any) -> Callable[..., Flow]:
+    """The flow alone; arguments and options as of `value_grad_and_flow`.
+
+    Example:
+      >>> flow = gradient_flow(lambda x: jnp.sum(jnp.tanh(x)))(jnp.zeros(4))
+      >>> [float(flow[key].log_gain) for key in flow]
+      [0.0]
+    """
+    probed = value_grad_and_flow(loss, **options)
+    return lambda *args: probed(*args)[2]
+
+
+def _positions(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
+    nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for k in nums:
+        if not -count <= k < count:
+            msg = f"argnums={argnums} for a call with {count} arguments"
+            raise ValueError(msg)
+    return tuple(k % count for k in nums)
+
+
+def _check_scalar(graph: Graph, out_tree: Any, has_aux: bool) -> None:
+    values = [graph.avals[v] for v in graph.outputs]
+    if has_aux:
+        parts = out_tree.children()
+        if len(parts) != 2 or parts[0].num_leaves != 1:
+            msg = f"has_aux=True wants a loss that returns (value, aux); it returned {out_tree}"
+            raise TypeError(msg)
+    elif len(values) != 1:
+        msg = f"the loss must be one scalar; it returned {out_tree} (has_aux=True for extra results)"
+        raise TypeError(msg)
+    value = values[0]
+    if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        msg = (
+            f"the loss must be a real scalar; it returned {value.dtype}{list(value.shape)}. "
+            "Sum or average it, as in `lambda *args: fn(*args).mean()`"
+        )
+        raise TypeError(msg)
+
+
+def _check_found(found: tuple[Site, ...], seen: tuple[Site, ...]) -> None:
+    if found:
+        return
+    others = ", ".join(f"{s.activation} at {s.source or s.path} ({s.role})" for s in seen[:5])
+    msg = (
+        "no activation was found on the way of the gradient; "
+        f"{'seen: ' + others if others else 'nothing elementwise and nonlinear was seen'}. "
+        "A site can be placed by hand: probes.tap(x, 'name')"
+    )
+    raise ValueError(msg)
