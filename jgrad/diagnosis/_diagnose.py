@@ -25,6 +25,9 @@ STEEP = math.log(1e3)
 #: Share of a site's units with φ' = 0 on all examples that makes the site dead.
 DEAD = 0.75
 
+#: An input rms of so many half-widths of a bounded activation is far out.
+FAR = 2.5
+
 
 def vanishing(profile: Profile, suspects: np.ndarray) -> Finding | None:
     """The gradient norm falls at least 1000-fold over some stretch of the main path.
@@ -108,15 +111,18 @@ def dead(profile: Profile, suspects: np.ndarray) -> Finding | None:
 
 
 def saturated(profile: Profile, suspects: np.ndarray) -> Finding | None:
-    """At some site E φ'² is at most a tenth of (sup φ')²: what z ~ N(0, 5.3²) does to tanh.
+    """At some site E φ'² is at most a tenth of (sup φ')², at inputs far out on the flat ends.
 
-    Only for catalogue entries, whose sup φ' is known, and where the site is not dead already.
+    A tenth is what z ~ N(0, 5.3²) does to tanh. Far out: rms z is at least 2.5 times φ's half-width
+    (sup φ - inf φ) / (2 sup φ'), which is 1 for tanh and 2 for the sigmoid. Only for bounded
+    catalogue entries, and where the site is not dead already.
     """
     sup = np.array([_remedies.sup_slope(name) for name in profile.activations])
+    width = np.array([_remedies.half_width(name) for name in profile.activations])
     dead_already = _dead_share(profile) >= DEAD
     share = profile["slope_second"] / sup**2
-    hit = suspects[:, None] & (share <= _remedies.SATURATED) & (profile["z_second"] > 0)
-    hit &= ~dead_already
+    far = np.sqrt(profile["z_second"]) >= FAR * width
+    hit = suspects[:, None] & (share <= _remedies.SATURATED) & far & ~dead_already
     if not hit.any():
         return None
     affected = hit.any(1)
@@ -207,14 +213,14 @@ def diagnose(
 
     The criteria, each stated with its numbers at its function in this file:
 
-    ===========  ===================================================================
+    ===========  =====================================================================
     non-finite   any NaN or inf, also in the losses of `history`
     dead         ≥ 75 % of a site's units with φ' = 0 on every example
     vanishing    ‖δ‖ falls ≥ 1000-fold over a stretch of the main path
     exploding    ‖δ‖ grows ≥ 1000-fold over a stretch of the main path
-    saturated    E φ'² ≤ 0.1 (sup φ')² at a site
+    saturated    E φ'² ≤ 0.1 (sup φ')² at a site, at inputs beyond 2.5 half-widths of φ
     unmeasured   no gradient arrives at the last activation: no fault, nothing known
-    ===========  ===================================================================
+    ===========  =====================================================================
 
     Args:
       flow: one flow, or several with leading axes (seeds, batches): every finding then says in how

@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from jgrad.probes import Flow
+
 #: What is read of every site; a flow's `profile` gives each as [*runs, depth].
 QUANTITIES = (
     "log_gain",
@@ -51,7 +53,7 @@ class Profile:
     depth: int
 
     @classmethod
-    def of(cls, flow: "Measured | Profile") -> "Profile":
+    def of(cls, flow: Any) -> "Profile":
         """The profile of a flow: its main path, scans unrolled, then its other activations.
 
         Raises:
@@ -60,7 +62,7 @@ class Profile:
         """
         if isinstance(flow, Profile):
             return flow
-        if not isinstance(flow, Measured):
+        if not isinstance(flow, Flow | Measured):
             msg = f"a Flow (from jgrad.probes) is wanted, got {type(flow).__name__}"
             raise TypeError(msg)
         names = tuple(str(name) for name in flow.profile_names())
@@ -68,14 +70,12 @@ class Profile:
             msg = "the flow has no site on its main path: nothing to diagnose"
             raise ValueError(msg)
         values = {name: _by_run(flow.profile(name)) for name in QUANTITIES}
-        activations = [""] * len(names)
-        others = []
-        if isinstance(flow, Mapping):
-            on_path = [flow[key].site for key in getattr(flow, "main_path", ())]
-            unrolled = [s.activation for s in on_path for _ in range(math.prod(s.steps))]
-            activations = [str(a) for a in unrolled] if len(unrolled) == len(names) else activations
-            others = [flow[key] for key in flow if flow[key].site not in on_path]
-            others = [site for site in others if site.site.role == "activation"]
+        activations, others = [""] * len(names), []
+        if isinstance(flow, Flow):
+            on_path = {key for key, _ in flow.positions}
+            activations = [str(flow[key].site.activation) for key, _ in flow.positions]
+            others = [flow[key] for key in flow if key not in on_path]
+            others = [other for other in others if other.site.role == "activation"]
         runs = len(values["log_gain"])
         for other in others:
             count = math.prod(other.site.steps)

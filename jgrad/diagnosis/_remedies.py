@@ -26,6 +26,20 @@ def sup_slope(activation: str) -> float:
     return activations.traits(name).lipschitz
 
 
+def half_width(activation: str) -> float:
+    """(sup φ - inf φ) / (2 sup φ') of a catalogue entry; inf if unbounded, NaN if not in it.
+
+    Example:
+      >>> half_width("tanh"), half_width("sigmoid"), half_width("relu")
+      (1.0, 2.0, inf)
+    """
+    name = activation.partition("(")[0]
+    if name not in activations.CATALOG:
+        return math.nan
+    facts = activations.traits(name)
+    return (facts.upper - facts.lower) / (2 * facts.lipschitz)
+
+
 def flat(activation: str) -> bool:
     """φ' is exactly 0 far out on some side (relu, hard_tanh), rather than merely tiny (elu, tanh).
 

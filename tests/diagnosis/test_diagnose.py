@@ -3,10 +3,12 @@
 import math
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jgrad import diagnosis
+from jgrad import diagnosis, probes
 from jgrad.diagnosis import History, diagnose
 
 
@@ -99,6 +101,12 @@ def test_a_gradient_that_becomes_zero_by_underflow_vanishes(hand):
     finding = only(diagnose(flow), "vanishing")
     assert "exactly 0 at hidden[2]" in finding.evidence
     assert finding.cause == "the linear maps let nothing through"
+
+
+def test_a_biased_tanh_of_moderate_input_is_not_saturated(hand, named):
+    flow = hand("tanh", depth=2, gain=0.2, bias=1.7)
+    assert flow.values["slope_second"].max() < 0.1
+    assert diagnose(named(flow, "tanh")) == ()
 
 
 # Healthy, or not to be told: no alarm
@@ -224,3 +232,23 @@ def test_wrong_input(hand):
         diagnose(hand("tanh", depth=2), history=[])
     with pytest.raises(ValueError, match="no site on its main path"):
         diagnose(SimpleNamespace(profile=lambda name: None, profile_names=lambda: ()))
+
+
+def test_a_flow_of_the_probe_with_two_sites_in_a_scan():
+    """Depth positions alternate between the two; each keeps the name of its own activation."""
+    weights = jax.random.normal(jax.random.key(0), (9, 16, 16)) / 4
+
+    def loss(weights, x):
+        def block(h, w):
+            return jnp.tanh(jax.nn.sigmoid(h @ w) @ w), None
+
+        return jnp.mean(jax.lax.scan(block, x, weights)[0] ** 2)
+
+    flow = probes.gradient_flow(loss)(weights, jnp.ones((4, 16)))
+    profile = diagnosis.Profile.of(flow)
+    assert profile.depth == 18
+    assert profile.activations[:4] == ("sigmoid", "tanh", "sigmoid", "tanh")
+    assert symptoms(diagnose(flow)) == {"vanishing"}
+    assert float(profile.path("log_dz")[0, 0] - profile.path("log_da")[0, -1]) == pytest.approx(
+        float(flow.total_log_gain), rel=1e-5
+    )
