@@ -10,9 +10,9 @@ from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
 from ._exponential import decay, tanh_of
-from ._link import Accuracy, activation, by_accuracy, derivative_of, link
+from ._link import activation, by_accuracy, derivative_of, link
 from ._normal import bell, bell_times, near_one, tail, upper_half, within
-from ._sigmoidal import dsigmoid, sigmoid_link, tanh_link
+from ._sigmoidal import sigmoid_link, tanh_link
 from ._softplus import softplus_link
 
 # gelu, with Φ(-z) = tail(z) e^(-z²/2): φ' = Φ + x N, φ'' = N (2 - x²), N the normal density.
@@ -60,7 +60,7 @@ def _log_slope_gelu(x: FloatArray) -> FloatArray:
     log_slope=_log_slope_gelu,
 )
 @activation
-def gelu(x: FloatArray, *, accuracy: Accuracy = "faithful") -> FloatArray:
+def gelu(x: FloatArray, *, accuracy: str = "faithful") -> FloatArray:
     """Gaussian error linear unit, x Φ(x), Φ the standard normal CDF.
 
     Args:
@@ -119,10 +119,19 @@ def _bounded(x: FloatArray) -> FloatArray:
     return jnp.clip(x, -30, 30)
 
 
+@link(lambda x: -_gate_slope(x) * tanh_link(0.5 * _inner(x)) * _slope_of_inner(x))
+def _gate_slope(x: FloatArray) -> FloatArray:
+    """σ'(v)."""
+    e, rest = _inner_decay(x)
+    d = 1 + e * rest
+    return e * (rest / (d * d))
+
+
 def _curve_of_gelu_tanh(x: FloatArray) -> FloatArray:
     x = _bounded(x)
-    v, dv = _inner(x), _slope_of_inner(x)
-    return dsigmoid(v) * (2 * dv + 6 * _C3 * (x * x) - x * dv * dv * tanh_link(0.5 * v))
+    dv = _slope_of_inner(x)
+    bend = x * dv * dv * tanh_link(0.5 * _inner(x))
+    return _gate_slope(x) * (2 * dv + 6 * _C3 * (x * x) - bend)
 
 
 @link(derivative_of(_curve_of_gelu_tanh))
@@ -174,7 +183,7 @@ def _log_slope_gelu_tanh(x: FloatArray) -> FloatArray:
     log_slope=_log_slope_gelu_tanh,
 )
 @activation
-def gelu_tanh(x: FloatArray, *, accuracy: Accuracy = "faithful") -> FloatArray:
+def gelu_tanh(x: FloatArray, *, accuracy: str = "faithful") -> FloatArray:
     """The tanh form of gelu, x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
 
     Args:

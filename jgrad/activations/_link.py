@@ -7,7 +7,6 @@ that has to be stated in its turn, so that every order is evaluated by a formula
 
 import functools
 from collections.abc import Callable
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -36,12 +35,8 @@ def link(derivative: Elementwise) -> Callable[[Elementwise], Elementwise]:
     return linked
 
 
-#: "faithful": right in every tail, at every order. "fast": as jax.nn computes it.
-Accuracy = Literal["faithful", "fast"]
-
-
 def by_accuracy(accuracy: str, faithful: Elementwise, fast: Elementwise) -> Elementwise:
-    """The form that an activation's `accuracy` names.
+    """The form that is named: right in every tail and order, or as jax.nn computes it.
 
     Raises:
       ValueError: it names neither.

@@ -9,7 +9,7 @@ from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
 from ._exponential import decay, tanh_of
-from ._link import Accuracy, activation, by_accuracy, derivative_of, link
+from ._link import activation, by_accuracy, derivative_of, link
 from ._sigmoidal import dsigmoid, dtanh, sigmoid_link, tanh_link
 from ._softplus import softplus_link
 
@@ -50,9 +50,8 @@ def _silu(x: FloatArray) -> FloatArray:
 
 
 def _log_slope_silu(x: FloatArray) -> FloatArray:
-    x = jnp.clip(x, -1e30, 1e30)
-    e = jnp.exp(-jnp.abs(x))
-    return -softplus_link(-x) + jnp.log(jnp.abs(1 + x * jnp.where(x >= 0, e, 1) / (1 + e)))
+    near = jnp.clip(x, -1e30, 1e30)
+    return jnp.log(jnp.abs(1 + near * sigmoid_link(-near))) - softplus_link(-x)
 
 
 @states(
@@ -71,7 +70,7 @@ def _log_slope_silu(x: FloatArray) -> FloatArray:
     log_slope=_log_slope_silu,
 )
 @activation
-def silu(x: FloatArray, *, accuracy: Accuracy = "faithful") -> FloatArray:
+def silu(x: FloatArray, *, accuracy: str = "faithful") -> FloatArray:
     """Sigmoid linear unit, x σ(x).
 
     Args:
@@ -134,10 +133,10 @@ def _mish(x: FloatArray) -> FloatArray:
 
 
 def _log_slope_mish(x: FloatArray) -> FloatArray:
-    x = jnp.clip(x, -1e30, 1e30)
+    near = jnp.clip(x, -1e30, 1e30)
     q = jnp.exp(-jnp.abs(x))
-    ld = 2 + q * (2 + q)
-    left = x + jnp.log(jnp.abs(4 * (x + 1) + q * (6 + 4 * x + q * (4 + q))) / (ld * ld))
+    d = 2 + q * (2 + q)
+    left = x + jnp.log(jnp.abs(4 * (near + 1) + q * (6 + 4 * near + q * (4 + q))) / (d * d))
     return jnp.where(x >= 0, jnp.log(_dmish(x)), left)
 
 

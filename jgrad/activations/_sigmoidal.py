@@ -9,7 +9,7 @@ from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
 from ._exponential import decay, log1p, polynomial, tanh_of
-from ._link import Accuracy, activation, by_accuracy, derivative_of, link
+from ._link import activation, by_accuracy, derivative_of, link
 from ._normal import bell_times
 
 # sigmoid: σ' = e / (1 + e)² with e = e^-|x|, and σ'' = -σ' tanh(x/2).
@@ -61,7 +61,7 @@ def _log_slope_sigmoid(x: FloatArray) -> FloatArray:
     log_slope=_log_slope_sigmoid,
 )
 @activation
-def sigmoid(x: FloatArray, *, accuracy: Accuracy = "faithful") -> FloatArray:
+def sigmoid(x: FloatArray, *, accuracy: str = "faithful") -> FloatArray:
     """σ(x) = 1 / (1 + e^-x).
 
     Args:
@@ -128,7 +128,7 @@ def _log_slope_tanh(x: FloatArray) -> FloatArray:
     log_slope=_log_slope_tanh,
 )
 @activation
-def tanh(x: FloatArray, *, accuracy: Accuracy = "faithful") -> FloatArray:
+def tanh(x: FloatArray, *, accuracy: str = "faithful") -> FloatArray:
     """Hyperbolic tangent.
 
     Args:
@@ -215,7 +215,7 @@ def _log_slope_erf(x: FloatArray) -> FloatArray:
     log_slope=_log_slope_erf,
 )
 @activation
-def erf(x: FloatArray, *, accuracy: Accuracy = "faithful") -> FloatArray:
+def erf(x: FloatArray, *, accuracy: str = "faithful") -> FloatArray:
     """The error function, 2/√π ∫₀ˣ e^(-t²) dt.
 
     Args:

@@ -4,8 +4,8 @@
 
 float32 and float64 against mpmath (tests/data/prime_truth.npz), bfloat16 and float16 on every
 finite input against float64. Each cell: the largest error in ulps of the truth, away from
-its zeros (LOST: all bits wrong); z: how many results are 0 where the truth is a normal number; n: how many are NaN
-or infinite where the truth is finite. jax.nn and jgrad are jitted.
+its zeros (LOST: all bits wrong); z: how many results are 0 where the truth is a normal number; n:
+how many are NaN or infinite where the truth is finite. jax.nn and jgrad are jitted.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from float64_reference import REFERENCE
 from prime_truth import DATA, GRID, TRUTH, away, ulps
 
 from jgrad import activations
+from jgrad._numerics import at_least_float32
 
 try:
     import torch
@@ -69,7 +70,7 @@ def torch_values(name, order, x, dtype):
 
 def jax_values(f, x):
     y = jax.jit(f)(x)
-    return np.asarray(y.astype(jnp.promote_types(y.dtype, jnp.float32)), np.float64)
+    return np.asarray(at_least_float32(y), np.float64)
 
 
 def points(name, order, dtype):
