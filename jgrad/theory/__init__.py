@@ -1,10 +1,20 @@
 """Mean-field theory of deep networks: what an activation, an initialisation and a depth will do."""
 
 from . import traceable as traceable
+from ._batch_norm import batch_norm_rate as batch_norm_rate
 from ._dual import dual as dual
+from ._forecast import Forecast as Forecast
+from ._forecast import forecast as forecast
 from ._gaussian import Moments as Moments
 from ._gaussian import average as average
 from ._gaussian import moments as moments
+from ._hermite import hermite as hermite
+from ._networks import BatchNorm as BatchNorm
+from ._networks import LayerNorm as LayerNorm
+from ._networks import Plain as Plain
+from ._networks import Recurrent as Recurrent
+from ._networks import Residual as Residual
+from ._networks import Transformer as Transformer
 from ._phase import FixedPoint as FixedPoint
 from ._phase import correlation_map as correlation_map
 from ._phase import critical as critical
@@ -12,3 +22,10 @@ from ._phase import depth_scale as depth_scale
 from ._phase import fixed_point as fixed_point
 from ._phase import fixed_variances as fixed_variances
 from ._phase import variance_map as variance_map
+from ._spectra import dead_probability as dead_probability
+from ._spectra import fuss_catalan as fuss_catalan
+from ._spectra import ginibre_exponents as ginibre_exponents
+from ._spectra import largest_eigenvalue as largest_eigenvalue
+from ._spectra import log_norm_law as log_norm_law
+from ._spectra import shattering as shattering
+from ._spectra import spectrum_variance as spectrum_variance

@@ -138,8 +138,7 @@ def fixed_point(
 
     Where they lead from q0 to no fixed point (the variance grows without bound), the largest
     unstable one below, marked `stable=False`. Where q0 itself is a fixed point, stable or not, that
-    one: so `q0=q` with a q of `critical` examines that point. GELU, SiLU and Mish without biases
-    have critical points whose q is unstable: networks started there drift off.
+    one: so `q0=q` with a q of `critical` examines that point.
 
     Args:
       phi: a name, a catalogue function, or any elementwise JAX function.
@@ -219,9 +218,10 @@ def critical(
     A q runs along the edge: σ_w² = 1/E φ'(√q z)² and σ_b² = q - σ_w² E φ(√q z)² (Poole et al.,
     2016; Hayou et al., 2019, arXiv:1902.06853). All points with 0 < q ≤ 10⁴ are found, and q = 0
     where φ(0) = 0 and σ_b = 0, a limit. A piecewise linear φ bent only at the origin is critical at
-    one σ_w and every q; its point is given with q = 1. The q may be unstable (`fixed_point(..., q0=q).stable`):
-    so it is for GELU, SiLU and Mish without biases. PyTorch's gain for tanh, 5/3, is no critical
-    point: at σ_b = 0 that is σ_w = 1.
+    one σ_w and every q; its point is given with q = 1. The q may be unstable, and then networks
+    started there drift off (`fixed_point(phi, sigma_w, sigma_b, q0=q).stable` tells): so it is for
+    GELU below σ_b ≈ 0.416, SiLU below 0.745 and Mish below 0.308. PyTorch's gain for tanh, 5/3, is
+    no critical point: at σ_b = 0 that is σ_w = 1.
 
     Raises:
       ValueError: σ_b is negative, or there is no such point (softplus has none, relu only at

@@ -1,0 +1,115 @@
+"""Hermite coefficients of an activation, and the correlation maps made of them."""
+
+import math
+
+import numpy as np
+import scipy.optimize
+
+from jgrad._types import Elementwise
+
+from ._gaussian import At, average
+from ._sampling import Host, name_of, resolve, sample_between
+
+#: The Gaussian's square root is below rounding outside this many standard deviations.
+_WINDOW = 13.0
+
+#: Terms of the power series of a correlation map; beyond it, the borders of a power law's bins.
+_SERIES = 400
+_ENDS = (_SERIES - 0.5) * np.exp(np.linspace(0, 18, 240))
+DEGREES = np.concatenate([np.arange(_SERIES, dtype=float), np.sqrt(_ENDS[:-1] * _ENDS[1:])])
+
+
+def hermite(
+    phi: Elementwise | str,
+    count: int,
+    *,
+    q: float = 1.0,
+    kinks: tuple[float, ...] | None = None,
+) -> Host:
+    """a_k = E φ(√q z) h_k(z) for k < count, h_k the normalised Hermite polynomials; [count].
+
+    φ(√q z) = Σ a_k h_k(z) in mean square, and E φ(u)φ(v) = Σ a_k² c^k for inputs of variance q and
+    correlation c (Daniely et al., 2016, arXiv:1602.05897). To about 1e-13 for count ≤ 500.
+
+    Raises:
+      ValueError: q is not positive, or φ grows so fast that its coefficients are not resolved.
+
+    Example:
+      >>> hermite("relu", 4).round(6)
+      array([0.398942, 0.5     , 0.282095, 0.      ])
+    """
+    phi = resolve(phi)
+    z, weight, value, _ = _at_nodes(phi, q, kinks)
+    # By the functions h_k(z) exp(-z²/4), which stay bounded where the polynomials overflow.
+    bell = np.exp(-0.25 * z * z)
+    weighted = weight * bell * value / math.sqrt(2 * math.pi)
+    if np.abs(weighted[np.abs(z) > 0.95 * _WINDOW]).sum() > 1e-13 * np.abs(weighted).sum():
+        msg = f"{name_of(phi)} grows too fast at q = {q:g} for its Hermite coefficients"
+        raise ValueError(msg)
+    before, now = np.zeros_like(z), bell
+    out = np.empty(count)
+    for k in range(count):
+        out[k] = weighted @ now
+        before, now = now, (z * now - math.sqrt(k) * before) / math.sqrt(k + 1)
+    return out
+
+
+def _at_nodes(
+    phi: Elementwise, q: float, kinks: tuple[float, ...] | None
+) -> tuple[Host, Host, Host, Host]:
+    scale = math.sqrt(q)
+    # Half a standard deviation a panel: the 500th polynomial has two waves there.
+    borders = np.linspace(-_WINDOW, _WINDOW, 53)
+    samples = sample_between(phi, borders * scale, kinks=kinks)
+    return samples.x / scale, samples.weight / scale, samples.value, samples.slope
+
+
+def deficit_masses(
+    phi: Elementwise | str, q: float, *, kinks: tuple[float, ...] | None = None
+) -> Host:
+    """The masses of 1 - K(c)/K(1) = Σ mass (1 - c^degree), on the degrees `DEGREES`, [639].
+
+    The power series in c of φ's Hermite coefficients, up to the 400th, and beyond it a power law
+    a_k² ∝ k^-p that holds what the series still lacks of E φ² and of q E φ'². The relative error
+    stays bounded as c → 1: rounding for smooth φ, about 1e-5 where φ is bent at the origin, 5e-4
+    where elsewhere, 4e-3 where φ jumps. Milliseconds, where `dual` is exact and takes tens.
+    """
+    second, steep = average(phi, q, _value_squared, _slope_squared, kinks=kinks)
+    series = hermite(phi, _SERIES, q=q, kinks=kinks) ** 2 / second
+    left = 1 - series.sum()
+    left_slope = q * steep / second - DEGREES[:_SERIES] @ series
+    tail = _power_law(left, left_slope) if left > 1e-12 else np.zeros(_ENDS.size - 1)
+    return np.concatenate([series, tail])
+
+
+def deficits(masses: Host, apart: float) -> Host:
+    """1 - K(c)/K(1) at c = 1 - apart, for masses [..., 639]; [...]."""
+    if apart < 1:
+        return -masses @ np.expm1(DEGREES * math.log1p(-apart))
+    # For c ≤ 0 the signs alternate, and what is beyond the series is nothing.
+    return 1 - masses[..., :_SERIES] @ (1 - apart) ** np.arange(_SERIES)
+
+
+def _power_law(total: float, slope: float) -> Host:
+    """Masses ∝ degree^-p beyond the series, with Σ mass and Σ degree · mass as given."""
+    degree = DEGREES[_SERIES:]
+
+    def masses(power: float) -> Host:
+        mass = _ENDS[:-1] ** (1 - power) - _ENDS[1:] ** (1 - power)
+        return mass * total / mass.sum()
+
+    def excess(power: float) -> float:
+        return float(degree @ masses(power)) - slope
+
+    # Where φ jumps p is 3/2, and the second sum is no slope of anything.
+    if not excess(12.0) < 0 < excess(1.6):
+        return masses(1.5)
+    return masses(scipy.optimize.root_scalar(excess, bracket=(1.6, 12.0)).root)
+
+
+def _value_squared(at: At) -> Host:
+    return at.value**2
+
+
+def _slope_squared(at: At) -> Host:
+    return at.slope**2
