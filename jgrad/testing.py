@@ -1,1 +1,258 @@
-"""Testing."""
+"""Assertions for your own test suite."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jgrad._types import Elementwise
+from jgrad.activations import Traits
+
+__all__ = ["Failure", "check_activation", "failures_of_activation"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """One clause of the contract that a function breaks.
+
+    Attributes:
+      clause: which.
+      where: the input at which it is broken most.
+      detail: what was found and what is wanted.
+    """
+
+    clause: str
+    where: object
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.clause}, at {self.where}: {self.detail}"
+
+
+def check_activation(phi: Elementwise, traits: Traits | None = None) -> None:
+    """Asserts that a function keeps the contract of an activation.
+
+    The clauses: it keeps dtype and shape; its values and gradients at finite inputs are finite (an
+    infinite one is allowed where the value itself overflows); of a whole array, under `jit` and under
+    `vmap` it is, within rounding, what it is of one number at a time; its derivative is what finite differences say (at a kink, one
+    between those of either side); and the traits that are stated of it are true.
+
+    Args:
+      phi: an elementwise function of one float array; a chex variant of one will do.
+      traits: what you state about it, as the catalogue does about its own.
+
+    Raises:
+      AssertionError: a clause is broken; lists all that are, where, and by how much.
+
+    Example:
+      >>> check_activation(lambda x: x * jax.nn.sigmoid(x))
+      >>> check_activation(lambda x: jnp.where(x > 0, x, jnp.exp(x) - 1))
+      Traceback (most recent call last):
+      ...
+      AssertionError: 3 clauses of the contract are broken:
+      - finite gradient (float32), at 96: φ' is nan where φ is 96, and 61 more of 1024 points
+      ...
+    """
+    failures = failures_of_activation(phi, traits)
+    if failures:
+        count = f"{len(failures)} clause{'s' if len(failures) > 1 else ''}"
+        listed = "\n".join(f"- {failure}" for failure in failures)
+        msg = f"{count} of the contract {'are' if len(failures) > 1 else 'is'} broken:\n{listed}"
+        raise AssertionError(msg)
+
+
+def failures_of_activation(phi: Elementwise, traits: Traits | None = None) -> tuple[Failure, ...]:
+    """What `check_activation` would complain of, as data."""
+    kept = tuple(_dtype_and_shape(phi))
+    if kept:
+        return kept
+    failures = [*_finite(phi), *_jit_is_eager(phi), *_vmap_is_loop(phi), *_finite_differences(phi)]
+    if traits is not None:
+        failures += _stated(phi, traits)
+    return tuple(failures)
+
+
+def _dtypes() -> list[np.dtype]:
+    wide = [jnp.float64] if jax.dtypes.canonicalize_dtype(np.float64) == np.float64 else []
+    return [jnp.dtype(d) for d in (jnp.float32, jnp.bfloat16, jnp.float16, *wide)]
+
+
+#: Points in every check: of one shape, eager operations are compiled once.
+_COUNT = 1024
+_FLOAT32 = jnp.dtype(jnp.float32)
+
+
+def _dtype_and_shape(phi: Elementwise) -> Iterator[Failure]:
+    for dtype in _dtypes():
+        for shape in ((), (3,), (2, 3)):
+            x = jnp.full(shape, 0.7, dtype)
+            y = phi(x)
+            if y.dtype != dtype or y.shape != shape:
+                found = f"{y.dtype}{list(y.shape)} came out of {dtype}{list(shape)}"
+                yield Failure("dtype and shape kept", 0.7, found)
+
+
+def _everywhere(dtype: np.dtype) -> jax.Array:
+    """Both signs of every second binade of the dtype's normal numbers, and 0."""
+    info = jnp.finfo(dtype)
+    exponents = np.arange(math.log2(float(info.tiny)), math.log2(float(info.max)), 2.0)
+    positive = np.append(1.5 * 2.0**exponents, 0.95 * float(info.max))
+    positive = positive[positive < float(info.max)]
+    dense = np.linspace(-16, 16, _COUNT - 1 - 2 * len(positive)) + 0.00217
+    points = np.sort(np.concatenate([-positive, [0.0], positive, dense]))
+    return jnp.asarray(points, dtype)
+
+
+def _with_slope(phi: Elementwise) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+    def value_and_slope(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y, pull = jax.vjp(phi, x)
+        return y, pull(jnp.ones_like(y))[0]
+
+    return value_and_slope
+
+
+def _float64(x: jax.Array) -> np.ndarray:
+    return np.asarray(x).astype(np.float64)
+
+
+def _finite(phi: Elementwise) -> Iterator[Failure]:
+    for dtype in _dtypes():
+        x = _everywhere(dtype)
+        y, slope = (_float64(a) for a in _with_slope(phi)(x))
+        points = _float64(x)
+        for what, symbol, bad in (
+            ("finite value", "φ", np.isnan(y)),
+            ("finite gradient", "φ'", np.isnan(slope) | (np.isinf(slope) & np.isfinite(y))),
+        ):
+            if bad.any():
+                # Of all the bad points the one nearest the origin says most.
+                i = np.flatnonzero(bad)[np.argmin(np.abs(points[bad]))]
+                found = (y if symbol == "φ" else slope)[i]
+                more = int(bad.sum()) - 1
+                share = f", and {more} more of {len(points)} points" if more else ""
+                detail = f"{symbol} is {found:g} where φ is {y[i]:.3g}{share}"
+                yield Failure(f"{what} ({dtype})", f"{points[i]:.4g}", detail)
+
+
+def _moderate(dtype: np.dtype = _FLOAT32) -> jax.Array:
+    return jnp.asarray(np.linspace(-9.3, 8.9, _COUNT), dtype)
+
+
+def _differ(
+    clause: str, x: np.ndarray, found: np.ndarray, wanted: np.ndarray, allowed: np.ndarray
+) -> Iterator[Failure]:
+    excess = np.abs(found - wanted) / allowed
+    i = int(np.argmax(np.where(np.isnan(excess), np.inf, excess)))
+    if not excess[i] <= 1:
+        detail = (
+            f"{found[i]:.9g} against {wanted[i]:.9g}, off by "
+            f"{abs(found[i] - wanted[i]):.2g} where {allowed[i]:.2g} is allowed"
+        )
+        yield Failure(clause, f"{x[i]:.4g}", detail)
+
+
+def _rounding(x: np.ndarray, y: np.ndarray, slope: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """What a few roundings of intermediate values may do to φ(x): 8 eps of its scale about x."""
+    return 8 * float(jnp.finfo(dtype).eps) * (np.abs(y) + np.abs(x * slope) + 1)
+
+
+def _jit_is_eager(phi: Elementwise) -> Iterator[Failure]:
+    for dtype in _dtypes()[:2]:
+        x = _moderate(dtype)
+        _, slope = (_float64(a) for a in _with_slope(phi)(x))
+        eager = _float64(phi(x))
+        jitted, jitted_slope = (_float64(a) for a in jax.jit(_with_slope(phi))(x))
+        points = _float64(x)
+        allowed = _rounding(points, eager, slope, dtype)
+        yield from _differ(f"jit = eager, value ({dtype})", points, jitted, eager, allowed)
+        allowed = 4 * _rounding(points, slope, slope, dtype)
+        yield from _differ(f"jit = eager, slope ({dtype})", points, jitted_slope, slope, allowed)
+
+
+def _vmap_is_loop(phi: Elementwise) -> Iterator[Failure]:
+    x = _moderate()[::85]
+    mapped, slope = (_float64(a) for a in jax.vmap(_with_slope(phi))(x))
+    looped = np.array([_float64(phi(x[i])) for i in range(len(x))])
+    points = _float64(x)
+    allowed = _rounding(points, looped, slope, x.dtype)
+    yield from _differ("vmap = loop", points, mapped, looped, allowed)
+    yield from _differ("elementwise", points, _float64(phi(x)), looped, allowed)
+
+
+def _finite_differences(phi: Elementwise) -> Iterator[Failure]:
+    # float32 and a step of 2^-8: right to about 1e-3, which tells a wrong formula from a right one.
+    h = 2.0**-8
+    x = np.round(_float64(_moderate()) / h) * h
+    left, middle, right = (_float64(phi(jnp.asarray(x + k * h, jnp.float32))) for k in (-1, 0, 1))
+    _, slope = (_float64(a) for a in _with_slope(phi)(jnp.asarray(x, jnp.float32)))
+    before, after = (middle - left) / h, (right - middle) / h
+    eps = float(jnp.finfo(jnp.float32).eps)
+    noise = 8 * eps * (np.abs(middle) + np.abs(x) + 1) / h
+    low, high = np.minimum(before, after), np.maximum(before, after)
+    margin = noise + 0.5 * (high - low) + 1e-3 * (1 + np.abs(slope))
+    wanted = np.clip(slope, low, high)
+    yield from _differ("derivative = finite differences", x, slope, wanted, margin)
+
+
+def _stated(phi: Elementwise, traits: Traits) -> list[Failure]:
+    # Points that avoid kinks, dense in the middle and far out.
+    far = np.geomspace(10.1, 1e4, 60)
+    middle = np.linspace(-10, 10, _COUNT - 2 * len(far)) + 1.3e-4
+    x = np.concatenate([-far[::-1], middle, far])
+    y, slope = (_float64(a) for a in _with_slope(phi)(jnp.asarray(x, jnp.float32)))
+    x = _float64(jnp.asarray(x, jnp.float32))
+    tol = 16 * float(jnp.finfo(jnp.float32).eps)
+    failures: list[Failure] = []
+
+    def holds(clause: str, ok: np.ndarray, excess: np.ndarray, what: str) -> None:
+        if not ok.all():
+            i = int(np.argmax(np.where(ok, -np.inf, np.where(np.isnan(excess), np.inf, excess))))
+            detail = f"{what}; φ = {y[i]:.7g}, φ' = {slope[i]:.7g}"
+            failures.append(Failure(clause, f"{x[i]:.6g}", detail))
+
+    scale = tol * (1 + np.abs(y))
+    steep = tol * (1 + np.abs(slope)) * 8
+    for clause, excess, margin, what in (
+        ("lower", traits.lower - y, scale, f"stated φ ≥ {traits.lower:.7g}"),
+        ("upper", y - traits.upper, scale, f"stated φ ≤ {traits.upper:.7g}"),
+        ("slope_lower", traits.slope_lower - slope, steep, f"stated φ' ≥ {traits.slope_lower:.7g}"),
+        ("slope_upper", slope - traits.slope_upper, steep, f"stated φ' ≤ {traits.slope_upper:.7g}"),
+    ):
+        holds(clause, excess <= margin, excess, what)
+    if traits.monotone:
+        fall = np.append(y[:-1] - y[1:], 0)
+        holds("monotone", fall <= scale, fall, f"φ falls by {fall.max():.2g} to the next point")
+    if traits.convex:
+        fall = np.append(slope[:-1] - slope[1:], 0)
+        holds("convex", fall <= steep, fall, f"φ' falls by {fall.max():.2g} to the next point")
+    if traits.parity is not None:
+        mirrored = _float64(phi(jnp.asarray(-x, jnp.float32)))
+        off = np.abs(mirrored - (y if traits.parity == "even" else -y))
+        holds(f"parity {traits.parity}", off <= scale, off, f"φ(-x) = {mirrored[off.argmax()]:.7g}")
+    for side, end, stated in (("-inf", 0, traits.limits[0]), ("+inf", -1, traits.limits[1])):
+        if math.isnan(stated):
+            continue
+        reached = (
+            np.sign(y[end]) == np.sign(stated) and abs(y[end]) > abs(y[end + (-1 if end else 1)])
+            if math.isinf(stated)
+            else abs(y[end] - stated) <= 1e-3 * (1 + abs(stated))
+        )
+        if not reached:
+            detail = f"stated a limit of {stated:.7g}; φ = {y[end]:.7g}"
+            failures.append(Failure(f"limit at {side}", f"{x[end]:.6g}", detail))
+    for zero in traits.slope_zeros:
+        slopes = _float64(_with_slope(phi)(jnp.full(_COUNT, zero, jnp.float32))[1])
+        if not abs(slopes[0]) <= 1e-5:
+            detail = f"stated φ' = 0; φ' = {slopes[0]:.7g}"
+            failures.append(Failure("slope_zeros", f"{zero:.6g}", detail))
+    flat = {"left": abs(slope[0]) <= 1e-3, "right": abs(slope[-1]) <= 1e-3}
+    for side in ("left", "right"):
+        stated = traits.saturates in (side, "both")
+        if stated != flat[side]:
+            end = 0 if side == "left" else -1
+            detail = f"stated saturates={traits.saturates!r}; φ' = {slope[end]:.3g}"
+            failures.append(Failure(f"saturates {side}", f"{x[end]:.6g}", detail))
+    return failures

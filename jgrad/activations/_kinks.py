@@ -96,8 +96,8 @@ def with_kinks(phi: Elementwise, convention: Convention) -> Elementwise:
 
     Example:
       >>> from jgrad.activations import leaky_relu
-      >>> jax.grad(with_kinks(leaky_relu, "torch"))(0.0)
-      Array(0.01, dtype=float32, weak_type=True)
+      >>> jax.grad(with_kinks(leaky_relu, "torch"))(jnp.float32(0.0))
+      Array(0.01, dtype=float32)
     """
     at_kinks = kinks(phi, convention)
 

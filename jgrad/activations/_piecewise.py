@@ -61,7 +61,7 @@ def relu6(x: FloatArray) -> FloatArray:
 def hard_tanh(
     x: FloatArray, *, min_val: float | jax.Array = -1.0, max_val: float | jax.Array = 1.0
 ) -> FloatArray:
-    """X clipped to [`min_val`, `max_val`]; slope 1 at both kinks.
+    """Clips x to [`min_val`, `max_val`]; slope 1 at both kinks.
 
     Example:
       >>> hard_tanh(jnp.array([-3.0, 0.5, 3.0]), max_val=2.0)
@@ -115,7 +115,7 @@ def hard_sigmoid(x: FloatArray) -> FloatArray:
 )
 @activation
 def hard_silu(x: FloatArray) -> FloatArray:
-    """X · hard_sigmoid(x); slope 0 at -3 and 1 at 3.
+    """Hard swish, x · hard_sigmoid(x); slope 0 at -3 and 1 at 3.
 
     Example:
       >>> hard_silu(jnp.array([-4.0, 1.5, 4.0]))
@@ -225,7 +225,7 @@ def softshrink(x: FloatArray, *, lambd: float | jax.Array = 0.5) -> FloatArray:
 )
 @activation
 def hardshrink(x: FloatArray, *, lambd: float | jax.Array = 0.5) -> FloatArray:
-    """X where |x| > λ, else 0; it jumps at ±λ, where its slope is 0.
+    """Keeps x where |x| > λ, else 0; it jumps at ±λ, where its slope is 0.
 
     Example:
       >>> hardshrink(jnp.array([-2.0, 0.25, 2.0]))
@@ -253,7 +253,7 @@ def hardshrink(x: FloatArray, *, lambd: float | jax.Array = 0.5) -> FloatArray:
 def threshold(
     x: FloatArray, *, theta: float | jax.Array = 1.0, value: float | jax.Array = 0.0
 ) -> FloatArray:
-    """X where x > θ, else `value`; it jumps at θ, where its slope is 0.
+    """Keeps x where x > θ, else `value`; it jumps at θ, where its slope is 0.
 
     PyTorch calls θ `threshold` and has no defaults; θ = 1 and 0 are Konda et al.'s.
 

@@ -49,13 +49,13 @@ def gompertz_link(x: FloatArray) -> FloatArray:
 
 
 def _left_of(x: FloatArray) -> FloatArray:
-    """X within -1e9, where every exponential of it has long been 0."""
+    """No less than -1e9, where every exponential of it has long been 0."""
     return jnp.maximum(x, -1e9)
 
 
 @link(lambda x: (1 + _left_of(x)) * jnp.exp(x))
 def xexp_link(x: FloatArray) -> FloatArray:
-    """X e^x for x ≤ 0."""
+    """The product x e^x for x ≤ 0."""
     x = _left_of(x)
     e, scale = decay(-x)
     return (x * scale) * e

@@ -1,0 +1,229 @@
+"""Every stated trait of every activation, against formulas of the tests' own in float64."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from formulas import FORMULAS, NUMPY
+
+from jgrad.activations import ALIASES, CATALOG, get, slope, table, traits
+
+NAMES = list(CATALOG)
+SMOOTH = [name for name in NAMES if not traits(name).kinks]
+H = 1e-5
+
+
+def _phi(name):
+    def formula(x):
+        with np.errstate(all="ignore"):
+            return np.asarray(FORMULAS[name](NUMPY, np.asarray(x, np.float64)), np.float64)
+
+    return formula
+
+
+def _slope(name):
+    phi = _phi(name)
+    return lambda x: (phi(x + H) - phi(x - H)) / (2 * H)
+
+
+def _grid(name, reach=40.0, count=16001):
+    """Points over [-reach, reach], none within 2 h of a kink."""
+    x = np.linspace(-reach, reach, count) + 1.234e-3
+    for kink in traits(name).kinks:
+        x = x[np.abs(x - kink) > 2 * H]
+    return x
+
+
+def test_the_tests_own_catalogue_is_complete():
+    assert set(FORMULAS) == set(CATALOG)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_values_are_the_formulas(name):
+    x = _grid(name, 12.0, 512)[:500].astype(np.float32)
+    wanted = _phi(name)(x)
+    found = np.asarray(CATALOG[name](jnp.asarray(x)))
+    assert found.dtype == np.float32
+    scale = np.abs(wanted) + np.abs(x * _slope(name)(x)) + 1e-3
+    np.testing.assert_array_less(np.abs(found - wanted) / scale, 1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_range(name):
+    facts, phi = traits(name), _phi(name)
+    far = np.geomspace(40, 1e8, 200)
+    with np.errstate(over="ignore"):
+        y = phi(np.concatenate([-far, _grid(name, 12.0, 48001), far]))
+    for bound, reached in ((facts.lower, y.min()), (facts.upper, y.max())):
+        if math.isinf(bound):
+            # asinh has reached 19 there; others are far beyond.
+            assert np.sign(reached) == np.sign(bound)
+            assert abs(reached) > 15
+        else:
+            assert reached == pytest.approx(bound, abs=2e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_slope_range_and_lipschitz(name):
+    facts = traits(name)
+    far = np.geomspace(40, 1e4, 50)
+    x = np.concatenate([-far, _grid(name), _grid(name, 4.0, 8001), far])
+    # A step that grows with x: differences of large numbers lose digits.
+    h = H * np.maximum(1, np.abs(x))
+    with np.errstate(over="ignore", invalid="ignore"):
+        s = (_phi(name)(x + h) - _phi(name)(x - h)) / (2 * h)
+    s = s[np.isfinite(s)]
+    for bound, reached in ((facts.slope_lower, s.min()), (facts.slope_upper, s.max())):
+        if math.isinf(bound):
+            assert np.sign(reached) == np.sign(bound)
+            assert abs(reached) > 15
+        else:
+            assert reached == pytest.approx(bound, abs=2e-5 if facts.kinks == () else 2e-3)
+    if facts.smoothness >= 0:
+        assert facts.lipschitz == max(abs(facts.slope_lower), abs(facts.slope_upper))
+    else:
+        assert facts.lipschitz == math.inf
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_monotone_and_convex(name):
+    facts = traits(name)
+    x = _grid(name)
+    y, s = _phi(name)(x), _slope(name)(x)
+    falls = np.diff(y) < -1e-9 * (1 + np.abs(y[1:]))
+    bends = np.diff(s) < -1e-6 * (1 + np.abs(s[1:]))
+    jumps = facts.smoothness < 0
+    assert facts.monotone == (not falls.any())
+    assert facts.convex == (not bends.any() and not jumps)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parity(name):
+    x = _grid(name, 9.0, 400)
+    y, mirrored = _phi(name)(x), _phi(name)(-x)
+    odd = np.allclose(mirrored, -y, atol=1e-12)
+    even = np.allclose(mirrored, y, atol=1e-12)
+    assert traits(name).parity == ("odd" if odd else "even" if even else None)
+
+
+def _one_sided(phi, x, side, order):
+    """φ^(order)(x ± 0) by differences of three to five points on one side."""
+    h = side * {0: 1e-9, 1: 1e-5, 2: 1e-3}[order]
+    f = [phi(np.float64(x + k * h)) for k in range(1, 6)]
+    if order == 0:
+        return f[0]
+    if order == 1:
+        return (-1.5 * f[0] + 2 * f[1] - 0.5 * f[2]) / h
+    return (2 * f[0] - 5 * f[1] + 4 * f[2] - f[3]) / h**2
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if traits(name).kinks])
+def test_kinks_and_smoothness(name):
+    facts, phi = traits(name), _phi(name)
+    assert list(facts.kinks) == sorted(facts.kinks)
+    k = int(facts.smoothness)
+    for kink in facts.kinks:
+        for order in range(min(k + 2, 3)):
+            left, right = (_one_sided(phi, kink, side, order) for side in (-1, 1))
+            if order <= k:
+                assert left == pytest.approx(right, abs=(1e-7, 1e-4, 2e-2)[order])
+            else:
+                assert abs(left - right) > (0.1, 3e-2, 0.1)[order]
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_no_kink_is_left_out(name):
+    # At every point of a fine grid the slopes to either side agree to the order of its step.
+    x = np.linspace(-8, 8, 4001)
+    phi, h = _phi(name), 1e-4
+    left, right = (phi(x) - phi(x - h)) / h, (phi(x + h) - phi(x)) / h
+    assert traits(name).smoothness == math.inf
+    curvature = np.abs(phi(x + 0.01) - 2 * phi(x) + phi(x - 0.01)) / 1e-4
+    assert np.all(np.abs(left - right) <= 2 * h * (curvature + 1) * (1 + np.abs(x)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_limits(name):
+    for end, stated in zip((-1e9, 1e9), traits(name).limits, strict=True):
+        reached = float(_phi(name)(end))
+        if math.isnan(stated):
+            x = end * (1 + np.linspace(0, 1e-7, 1000))
+            assert np.ptp(_phi(name)(x)) > 1.9
+        elif math.isinf(stated):
+            assert np.sign(reached) == np.sign(stated)
+            assert abs(reached) > 15
+        else:
+            assert reached == pytest.approx(stated, abs=1e-8)
+        if not math.isnan(stated):
+            with np.errstate(over="ignore"):
+                found = float(CATALOG[name](jnp.float32(np.sign(end) * np.inf)))
+            assert found == pytest.approx(stated, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_slope_zeros(name):
+    facts, s = traits(name), _slope(name)
+    for zero in facts.slope_zeros:
+        assert abs(float(s(zero))) < 1e-9 + 1e-8 * abs(zero)
+    # No others in [-10, 10], as far as a change of sign shows them.
+    x = _grid(name, 10.0, 8001)
+    flat = 1e-9
+    signs = np.where(np.abs(s(x)) < flat, 0, np.sign(s(x)))
+    changes = x[:-1][signs[:-1] * signs[1:] < 0]
+    for change in changes:
+        near_zero = any(abs(change - zero) < 0.01 for zero in facts.slope_zeros)
+        near_kink = any(abs(change - kink) < 0.01 for kink in facts.kinks)
+        assert near_zero or near_kink, change
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saturates(name):
+    phi = _phi(name)
+    far, h = 1e6, 1e3
+    with np.errstate(over="ignore", invalid="ignore"):
+        slopes = [(phi(x + h) - phi(x)) / h for x in (-far, far)]
+    left, right = (bool(abs(s) < 1e-5) for s in slopes)
+    if any(math.isnan(limit) for limit in traits(name).limits):
+        left = right = False
+    wanted = {(True, True): "both", (True, False): "left", (False, True): "right"}
+    assert traits(name).saturates == wanted.get((left, right), "none")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keeps_dtype_and_shape_and_nan(name):
+    phi = CATALOG[name]
+    for dtype in (jnp.float16, jnp.bfloat16, jnp.float32):
+        x = jnp.full((2, 3), 0.7, dtype)
+        y = phi(x)
+        assert (y.dtype, y.shape) == (x.dtype, x.shape)
+    assert np.isnan(phi(jnp.float32(np.nan)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_one_custom_jvp_call_of_its_name(name):
+    jaxpr = jax.make_jaxpr(CATALOG[name])(jnp.ones(3))
+    assert len(jaxpr.eqns) == 1
+    assert jaxpr.eqns[0].primitive.name == "custom_jvp_call"
+
+
+def test_aliases_are_other_names():
+    assert not ALIASES.keys() & CATALOG.keys()
+    assert all(get(alias) is CATALOG[name] for alias, name in ALIASES.items())
+
+
+def test_the_table_says_what_the_traits_say():
+    rows = {row["name"]: row for row in table()}
+    assert list(rows) == NAMES
+    assert rows["leaky_relu"]["params"] == {"negative_slope": 0.01}
+    assert rows["hard_silu"]["kinks"] == {-3.0: 0.0, 3.0: 1.0}
+    assert "swish" in rows["silu"]["aliases"]
+    assert rows["gelu"]["lipschitz"] == traits("gelu").lipschitz
+
+
+@pytest.mark.parametrize("name", ["hardshrink", "rational", "xielu"])
+def test_slopes_agree_at_generic_points(name):
+    x = np.linspace(-4, 4, 40) + 0.0123
+    found = np.asarray(slope(CATALOG[name])(jnp.asarray(x, jnp.float32)))
+    np.testing.assert_allclose(found, _slope(name)(x), rtol=1e-4, atol=1e-5)

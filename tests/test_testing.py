@@ -1,0 +1,101 @@
+"""The contract of activations, on functions that keep it and on functions that break it."""
+
+import dataclasses
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+from absl.testing import parameterized
+
+from jgrad.activations import CATALOG, Traits, traits
+from jgrad.testing import check_activation, failures_of_activation
+
+SILU = Traits(
+    lower=-0.278464542761073795,
+    slope_lower=-0.0998393201288669169,
+    slope_upper=1.09983932012886692,
+    monotone=False,
+    convex=False,
+    limits=(0.0, math.inf),
+    slope_zeros=(-1.27846454276107379,),
+    saturates="left",
+    source="test",
+)
+
+
+def _silu(x):
+    return x * jax.nn.sigmoid(x)
+
+
+@pytest.mark.parametrize("name", ["relu", "hard_silu", "golu", "rational", "tanhshrink"])
+def test_the_catalogue_passes(name):
+    check_activation(CATALOG[name], traits(name))
+
+
+def test_a_users_own_passes():
+    check_activation(_silu, SILU)
+
+
+def _clauses(phi, facts=None):
+    return [failure.clause for failure in failures_of_activation(phi, facts)]
+
+
+@jax.custom_jvp
+def _wrong_slope(x):
+    return jnp.sin(x)
+
+
+_wrong_slope.defjvp(lambda p, t: (jnp.sin(p[0]), 0.9 * jnp.cos(p[0]) * t[0]))
+
+
+@pytest.mark.parametrize(
+    ("phi", "clause"),
+    [
+        (lambda x: jnp.tanh(x).astype(jnp.float32), "dtype and shape kept"),
+        (lambda x: jnp.sum(x), "dtype and shape kept"),
+        (lambda x: jnp.where(x > 0, x, jnp.exp(x) - 1), "finite gradient (float32)"),
+        (lambda x: x * jnp.tanh(jnp.exp(x)), "finite gradient (float16)"),
+        (lambda x: jnp.log(1 + jnp.exp(x)) - jnp.log(1 + jnp.exp(-x)), "finite value (float32)"),
+        (lambda x: x if isinstance(x, jax.core.Tracer) else 2 * x, "jit = eager, value (float32)"),
+        (lambda x: x * (1 + 0.01 * jnp.mean(x)), "elementwise"),
+        (_wrong_slope, "derivative = finite differences"),
+        (lambda x: x + jax.lax.stop_gradient(jnp.tanh(x) - x), "derivative = finite differences"),
+    ],
+)
+def test_a_broken_clause_is_named(phi, clause):
+    assert clause in _clauses(phi)
+
+
+@pytest.mark.parametrize(
+    ("change", "clause"),
+    [
+        ({"lower": -0.278}, "lower"),
+        ({"upper": 5.0}, "upper"),
+        ({"slope_lower": -0.0998}, "slope_lower"),
+        ({"slope_upper": 1.0998}, "slope_upper"),
+        ({"monotone": True}, "monotone"),
+        ({"convex": True}, "convex"),
+        ({"parity": "odd"}, "parity odd"),
+        ({"limits": (-1.0, math.inf)}, "limit at -inf"),
+        ({"limits": (0.0, 1.0)}, "limit at +inf"),
+        ({"slope_zeros": (-1.3,)}, "slope_zeros"),
+        ({"saturates": "none"}, "saturates left"),
+        ({"saturates": "both"}, "saturates right"),
+    ],
+)
+def test_a_false_trait_is_named(change, clause):
+    assert _clauses(_silu, dataclasses.replace(SILU, **change)) == [clause]
+
+
+def test_the_message_says_where_and_by_how_much():
+    facts = dataclasses.replace(SILU, lower=-0.25)
+    with pytest.raises(AssertionError, match=r"lower, at -1\.2\d+: stated φ ≥ -0\.25; φ = -0\.278"):
+        check_activation(_silu, facts)
+
+
+class InAVariant(chex.TestCase, parameterized.TestCase):
+    @chex.variants(with_jit=True, without_jit=True, with_device=True, without_device=True)
+    def test_check_activation(self):
+        check_activation(self.variant(_silu), SILU)
