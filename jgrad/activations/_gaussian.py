@@ -119,7 +119,11 @@ def _bounded(x: FloatArray) -> FloatArray:
     return jnp.clip(x, -30, 30)
 
 
-@link(lambda x: -_gate_slope(x) * tanh_link(0.5 * _inner(x)) * _slope_of_inner(x))
+def _gate_curve(x: FloatArray) -> FloatArray:
+    return -_gate_slope(x) * tanh_link(0.5 * _inner(x)) * _slope_of_inner(x)
+
+
+@link(_gate_curve)
 def _gate_slope(x: FloatArray) -> FloatArray:
     """σ'(v)."""
     e, rest = _inner_decay(x)

@@ -7,9 +7,11 @@ that has to be stated in its turn, so that every order is evaluated by a formula
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jgrad._names import lookup
 from jgrad._types import Elementwise
@@ -44,6 +46,10 @@ def by_accuracy(accuracy: str, faithful: Elementwise, fast: Elementwise) -> Elem
     return lookup({"faithful": faithful, "fast": fast}, accuracy, "accuracy")
 
 
+def _is_array(parameter: object) -> bool:
+    return isinstance(parameter, jax.Array | np.ndarray | np.generic)
+
+
 def activation(phi: Elementwise) -> Elementwise:
     """A decorator: φ written for float32 and float64, made to serve every float dtype.
 
@@ -56,13 +62,13 @@ def activation(phi: Elementwise) -> Elementwise:
     """
 
     @functools.wraps(phi)
-    def faithful(x: jax.Array, **parameters: object) -> jax.Array:
+    def faithful(x: jax.Array, **parameters: Any) -> jax.Array:
         x = jnp.asarray(x)
         if not jnp.issubdtype(x.dtype, jnp.floating):
             msg = f"{phi.__name__} takes an array of a float dtype, got {x.dtype}"
             raise TypeError(msg)
         wide = x.dtype if jnp.finfo(x.dtype).bits >= 32 else jnp.dtype(jnp.float32)
-        arrays = {k: v.astype(wide) for k, v in parameters.items() if hasattr(v, "astype")}
+        arrays = {k: jnp.asarray(v, wide) for k, v in parameters.items() if _is_array(v)}
         settings = {k: v for k, v in parameters.items() if k not in arrays}
 
         def plain(x: jax.Array, arrays: dict[str, jax.Array]) -> jax.Array:
