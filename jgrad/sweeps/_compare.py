@@ -132,11 +132,8 @@ class _Job:
 
     def points(self) -> Point:
         """All points, initialiser slowest and seed fastest, on the host."""
-        keys = [jax.random.key(seed) for seed in self.comparison.seeds]
-        to_draw, to_batch = (
-            jnp.stack([jax.random.fold_in(key, purpose) for key in keys]) for purpose in (0, 1)
-        )
-        every = [drawn(self.model, init, to_draw) for init in self.comparison.inits]
+        keys = jnp.stack([jax.random.key(seed) for seed in self.comparison.seeds])
+        every = [drawn(self.model, init, keys) for init in self.comparison.inits]
 
         # In NumPy: the same in JAX would compile a dozen small programs.
         def spread(*leaves: jax.Array) -> np.ndarray:
@@ -147,7 +144,7 @@ class _Job:
         params, state = jax.tree.map(spread, *every)
         rate = np.asarray(self.rates, np.float32)[None, :, None]
         return Point(
-            key=to_batch[np.arange(self.count) % len(keys)],
+            seed=np.resize(np.asarray(self.comparison.seeds, np.uint32), self.count),
             learning_rate=np.broadcast_to(rate, self.grid).reshape(-1),
             params=params,
             state=state,

@@ -3,8 +3,7 @@
 import dataclasses
 from typing import NamedTuple
 
-import jax
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Float, UInt32
 
 from jgrad import optim
 from jgrad._types import PyTree
@@ -47,13 +46,13 @@ class Point(NamedTuple):
     """The numbers of one training, or of many along a leading axis; of JAX's or NumPy's arrays.
 
     Attributes:
-      key: draws the batches; points with the same key see the same ones.
+      seed: decides the batches; points with the same one see the same ones.
       learning_rate: a float32 scalar.
       params: the initial parameters.
       state: the model's initial state.
     """
 
-    key: jax.Array
+    seed: UInt32[ArrayLike, "*points"]
     learning_rate: Float[ArrayLike, "*points"]
     params: PyTree
     state: PyTree

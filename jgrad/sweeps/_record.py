@@ -1,6 +1,6 @@
 """What is kept of a gradient flow along training: profiles over depth, and their labels."""
 
-import jax
+import numpy as np
 
 from jgrad.probes import Flow
 
@@ -19,6 +19,9 @@ QUANTITIES = (
 )
 
 
-def profiles(flow: Flow) -> dict[str, jax.Array]:
-    """Every quantity along the main path [*batch, depth], input side first, in float32."""
-    return {name: flow.profile(name).astype("float32") for name in QUANTITIES}
+def profiles(flow: Flow) -> dict[str, np.ndarray]:
+    """Every quantity along the main path [*batch, depth], input side first, in float32.
+
+    Read on the host: in the compiled program it would take longer to compile than the training.
+    """
+    return {name: np.asarray(flow.profile(name), np.float32) for name in QUANTITIES}

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int
 from jgrad import inits, models, optim, probes
 from jgrad._types import PyTree
 from jgrad.models import Architecture
+from jgrad.probes import Flow
 
 from ._program import Point, Program
-from ._record import profiles
 
 
 class Examples(NamedTuple):
@@ -32,8 +32,7 @@ class Carry(NamedTuple):
 
     params: PyTree
     state: PyTree
-    optimizer: PyTree
-    step: Int[Array, ""]
+    memory: PyTree
 
 
 class Chunk(NamedTuple):
@@ -42,13 +41,12 @@ class Chunk(NamedTuple):
     Attributes:
       train_loss: mean over the chunk's steps of the batch's cross-entropy, in nats.
       test_accuracy: share of all test examples classed rightly after the chunk.
-      profiles: quantity → [depth], of the gradient flow at the chunk's first step, before its
-        update.
+      flow: the gradient flow at the chunk's first step, before its update.
     """
 
     train_loss: Float[Array, "*points"]
     test_accuracy: Float[Array, "*points"]
-    profiles: dict[str, Float[Array, "*points depth"]]
+    flow: Flow
 
 
 def cross_entropy(logits: Float[Array, " n classes"], y: Int[Array, " n"]) -> Float[Array, ""]:
@@ -57,52 +55,49 @@ def cross_entropy(logits: Float[Array, " n classes"], y: Int[Array, " n"]) -> Fl
 
 
 def chunk(program: Program, apply: Callable[..., Any]) -> Callable[..., tuple[Carry, Chunk]]:
-    """The function (carry, point, examples) -> (carry, Chunk) that takes `program.chunk` steps.
+    """The function (carry, learning rate, batches, examples) -> (carry, Chunk).
 
-    The first step also records the flow. Examples of a batch are drawn with replacement, from the
-    point's key and the step's number alone.
+    It takes one step for each row of batches [steps, batch], which are indices into the training
+    examples. The first step also records the flow.
     """
     loss = _loss(apply)
     plain = jax.value_and_grad(loss, has_aux=True)
     probed = probes.value_grad_and_flow(loss, has_aux=True)
 
-    def step(
-        carry: Carry, point: Point, examples: Examples, differentiate: Callable[..., Any]
-    ) -> tuple[Carry, jax.Array, tuple[Any, ...]]:
-        drawn = jax.random.randint(
-            jax.random.fold_in(point.key, carry.step), (program.batch,), 0, len(examples.y_train)
-        )
-        batch = examples.x_train[drawn], examples.y_train[drawn]
-        (value, state), grads, *flow = differentiate(carry.params, carry.state, *batch)
-        optimizer = _optimizer(program, point)
-        updates, memory = optimizer.update(grads, carry.optimizer, carry.params)
-        params = optax.apply_updates(carry.params, updates)
-        return Carry(params, state, memory, carry.step + 1), value, tuple(flow)
+    def run(
+        carry: Carry, learning_rate: jax.Array, batches: jax.Array, examples: Examples
+    ) -> tuple[Carry, Chunk]:
+        optimizer = transformation(program, learning_rate)
 
-    def run(carry: Carry, point: Point, examples: Examples) -> tuple[Carry, Chunk]:
-        carry, first, (flow,) = step(carry, point, examples, probed)
+        def step(
+            carry: Carry, drawn: jax.Array, differentiate: Callable[..., Any]
+        ) -> tuple[Carry, jax.Array, list[Any]]:
+            batch = examples.x_train[drawn], examples.y_train[drawn]
+            (value, state), grads, *flow = differentiate(carry.params, carry.state, *batch)
+            updates, memory = optimizer.update(grads, carry.memory, carry.params)
+            return Carry(optax.apply_updates(carry.params, updates), state, memory), value, flow
+
+        carry, first, (flow,) = step(carry, batches[0], probed)
         carry, others = lax.scan(
-            lambda carry, _: step(carry, point, examples, plain)[:2],
-            carry,
-            length=program.chunk - 1,
+            lambda carry, drawn: step(carry, drawn, plain)[:2], carry, batches[1:]
         )
         logits, _ = apply(carry.params, carry.state, examples.x_test)
         right = logits.argmax(-1) == examples.y_test
-        mean_loss = (first + others.sum()) / program.chunk
-        return carry, Chunk(mean_loss, right.mean(dtype=jnp.float32), profiles(flow))
+        mean_loss = (first + others.sum()) / len(batches)
+        return carry, Chunk(mean_loss, right.mean(dtype=jnp.float32), flow)
 
     return run
 
 
-def flow_sites(
-    program: Program, apply: Callable[..., Any], point: Point, examples: Examples
-) -> tuple[str, ...]:
-    """The labels along the depth of `Chunk.profiles`; nothing is computed."""
-    batch = examples.x_train[: program.batch], examples.y_train[: program.batch]
-    _, _, flow = jax.eval_shape(
-        probes.value_grad_and_flow(_loss(apply), has_aux=True), point.params, point.state, *batch
-    )
-    return tuple(flow.profile_names())
+def start(program: Program, point: Point) -> Carry:
+    """The carry before the first step."""
+    memory = transformation(program, point.learning_rate).init(point.params)
+    return Carry(point.params, point.state, memory)
+
+
+def transformation(program: Program, learning_rate: Any) -> optax.GradientTransformation:
+    """The program's optimiser chain at one learning rate, which may be traced."""
+    return optim.chain(optimizer=program.optimizer, learning_rate=learning_rate, clip=program.clip)
 
 
 def _loss(apply: Callable[..., Any]) -> Callable[..., tuple[jax.Array, PyTree]]:
@@ -113,18 +108,6 @@ def _loss(apply: Callable[..., Any]) -> Callable[..., tuple[jax.Array, PyTree]]:
         return cross_entropy(logits, y), state
 
     return loss
-
-
-def start(program: Program, point: Point) -> Carry:
-    """The carry before the first step."""
-    memory = _optimizer(program, point).init(point.params)
-    return Carry(point.params, point.state, memory, jnp.int32(0))
-
-
-def _optimizer(program: Program, point: Point) -> optax.GradientTransformation:
-    return optim.chain(
-        optimizer=program.optimizer, learning_rate=point.learning_rate, clip=program.clip
-    )
 
 
 def drawn(

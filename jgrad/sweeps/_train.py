@@ -11,8 +11,10 @@ import numpy as np
 from jgrad import models
 from jgrad.data import Split
 
+from ._batches import batches
 from ._program import Point, Program
-from ._step import Examples, chunk, flow_sites, start
+from ._record import profiles
+from ._step import Examples, chunk, start
 
 
 class History(NamedTuple):
@@ -68,12 +70,27 @@ def train(
         msg = "no points to train"
         raise ValueError(msg)
     devices = list(devices or jax.local_devices())[:count]
-    mesh = jax.make_mesh((len(devices),), ("points",), devices=devices)
+    mesh = jax.sharding.Mesh(np.asarray(devices), ("points",))
     each, every = (jax.NamedSharding(mesh, jax.P(*axis)) for axis in (("points",), ()))
 
-    points = jax.device_put(_padded(points, len(devices)), each)
+    points = _padded(points, len(devices))
     carry = jax.device_put(jax.vmap(lambda point: start(program, point))(points), each)
+    rate = jax.device_put(jnp.asarray(points.learning_rate), each)
     examples = jax.device_put(Examples(*map(jnp.asarray, task[1:])), every)
+
+    def drawn(first: int) -> jax.Array:
+        seeds, place = np.unique(np.asarray(points.seed), return_inverse=True)
+        each_seed = [
+            batches(
+                int(seed),
+                first=first,
+                steps=program.chunk,
+                batch=program.batch,
+                examples=len(task.y_train),
+            )
+            for seed in seeds
+        ]
+        return jax.device_put(np.stack(each_seed)[place], each)
 
     tell("compile", 0)
     began = time.monotonic()
@@ -81,9 +98,9 @@ def train(
     compiled = (
         jax.jit(
             jax.shard_map(
-                jax.vmap(chunk(program, apply), in_axes=(0, 0, None)),
+                jax.vmap(chunk(program, apply), in_axes=(0, 0, 0, None)),
                 mesh=mesh,
-                in_specs=(jax.P("points"), jax.P("points"), jax.P()),
+                in_specs=(*[jax.P("points")] * 3, jax.P()),
                 out_specs=jax.P("points"),
                 # The points never meet, so there is nothing for this check to find; it would
                 # ask the probe's sinks to declare the axis they vary over.
@@ -91,31 +108,26 @@ def train(
             ),
             donate_argnums=0,
         )
-        .lower(carry, points, examples)
+        .lower(carry, rate, drawn(0), examples)
         .compile()
     )
     compile_seconds = time.monotonic() - began
 
     began = time.monotonic()
     chunks = []
-    for done in range(program.chunk, steps + 1, program.chunk):
-        carry, left = compiled(carry, points, examples)
+    for first in range(0, steps, program.chunk):
+        carry, left = compiled(carry, rate, drawn(first), examples)
         chunks.append(jax.tree.map(lambda leaf: np.asarray(leaf)[:count], left))
-        tell("train", done)
+        tell("train", first + program.chunk)
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *chunks)
     return History(
         stacked.train_loss,
         stacked.test_accuracy,
-        stacked.profiles,
-        flow_sites(program, apply, jax.tree.map(_one, points), examples),
+        profiles(stacked.flow),
+        stacked.flow.profile_names(),
         compile_seconds,
         time.monotonic() - began,
     )
-
-
-def _one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of one point's part of a leaf."""
-    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
 
 def _padded(points: Point, multiple: int) -> Point:
