@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from ._elementwise import is_broadcast, is_elementwise
 from ._graph import Graph
+from ._tap import tap_name
 
 #: Which nodes use a value; the graph's own results are used by node -1.
 Consumers = dict[int, tuple[int, ...]]
@@ -62,7 +63,7 @@ def _regions(graph: Graph) -> dict[int, list[int]]:
         if is_broadcast(graph, node):
             spread.update(node.outputs)
             continue
-        if not is_elementwise(graph, node):
+        if tap_name(node) or not is_elementwise(graph, node):
             continue
         (result,) = node.outputs
         shape = graph.avals[result].shape
@@ -115,13 +116,11 @@ def cone(graph: Graph, start: int, end: int, among: Iterable[int]) -> tuple[int,
     return tuple(sorted(inside))
 
 
-def _split(
-    graph: Graph, root: int, members: Sequence[int], consumers: Consumers
-) -> list[Chain]:
+def _split(graph: Graph, root: int, members: Sequence[int], consumers: Consumers) -> list[Chain]:
     """The chains of one region; none for its parts that nothing outside uses."""
     members = _alive(graph, members, consumers)
     parts = []
-    for part in _components(graph, root, members):
+    for part in _components(graph, members):
         links, rest = _links(graph, root, part, consumers)
         if len(links) > 1:
             parts.append(Chain(tuple(links), cone(graph, root, links[-1], part)))
@@ -146,7 +145,7 @@ def _alive(graph: Graph, members: Sequence[int], consumers: Consumers) -> list[i
     return [k for k in members if k in alive]
 
 
-def _components(graph: Graph, root: int, members: Sequence[int]) -> list[list[int]]:
+def _components(graph: Graph, members: Sequence[int]) -> list[list[int]]:
     """The members, those apart that share no value but the root."""
     group: dict[int, list[int]] = {}  # value made inside → its component
     components: list[list[int]] = []

@@ -122,9 +122,7 @@ def from_jaxpr(closed: jex.ClosedJaxpr, scope: str = "") -> Graph:
         constants[v] = value
         return v
 
-    def walk(
-        closed: jex.ClosedJaxpr, args: Sequence[int], scope: str, caller: Node | None
-    ) -> list[int]:
+    def walk(closed: Any, args: Sequence[int], scope: str, caller: Node | None) -> list[int]:
         jaxpr = closed.jaxpr
         env: dict[Any, int] = dict(zip(jaxpr.invars, args, strict=True))
         for var, value in zip(jaxpr.constvars, closed.consts, strict=True):

@@ -7,7 +7,17 @@ import sysconfig
 from typing import Any
 
 # Frames of these packages are machinery between the user's line and the equation.
-_MACHINERY = ("jax", "jaxlib", "flax", "haiku", "equinox", "optax", "jaxtyping", "beartype", "jgrad")
+_MACHINERY = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "haiku",
+    "equinox",
+    "optax",
+    "jaxtyping",
+    "beartype",
+    "jgrad",
+)
 
 
 @functools.cache
@@ -26,7 +36,7 @@ _LIBRARY = os.path.join(sysconfig.get_paths()["stdlib"], "")
 
 
 def user_frame(traceback: Any, within: str | None = None) -> str:
-    """ "file.py:12 function" of the innermost frame that is the user's own; "" if there is none.
+    """Where the innermost frame of the user's own is: "file.py:12 function"; "" if there is none.
 
     Args:
       traceback: an equation's, innermost frame first.

@@ -9,4 +9,10 @@ from ._measures import Measure as Measure
 from ._probe import gradient_flow as gradient_flow
 from ._probe import sites as sites
 from ._probe import value_grad_and_flow as value_grad_and_flow
+from ._rewrite import Around as Around
+from ._rewrite import normalise as normalise
+from ._rewrite import rewrite as rewrite
+from ._rewrite import skip as skip
 from ._sites import Site as Site
+from ._watch import tap as tap
+from ._watch import watch as watch

@@ -20,7 +20,9 @@ Position = tuple[str, tuple[int, ...]]
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["sums", "passes"], meta_fields=["sites", "orders"]
+    jax.tree_util.register_dataclass,
+    data_fields=["sums", "passes"],
+    meta_fields=["sites", "orders"],
 )
 @dataclasses.dataclass(frozen=True)
 class Flow(Mapping):
@@ -183,7 +185,9 @@ def _unrolled(sites: list[Site], done: tuple[int, ...]) -> Iterator[Position]:
             k += 1
             continue
         together = k
-        while together < len(sites) and sites[together].loops[: level + 1] == site.loops[: level + 1]:
+        while (
+            together < len(sites) and sites[together].loops[: level + 1] == site.loops[: level + 1]
+        ):
             together += 1
         steps = range(site.steps[level])
         for step in reversed(steps) if site.reverse[level] else steps:
@@ -209,7 +213,10 @@ class SiteFlow:
 
     def _sum(self, name: str, measure: str) -> jax.Array:
         if name not in self.sums:
-            msg = f"{name!r} was not measured at {self.site.key!r}; ask for measures=[..., {measure!r}]"
+            msg = (
+                f"{name!r} was not measured at {self.site.key!r}; "
+                f"ask for measures=[..., {measure!r}]"
+            )
             raise ValueError(msg)
         return self.sums[name]
 

@@ -36,9 +36,7 @@ def _shapes(site: Site, measures: Sequence[Measure]) -> Mapping[str, jax.ShapeDt
 
     def all_of_them(x):
         forward = Forward(x, x, x, lambda: x, site.unit_axis)
-        return _forward(measures, forward) | _backward(
-            measures, Backward(x, x, x, site.unit_axis)
-        )
+        return _forward(measures, forward) | _backward(measures, Backward(x, x, x, site.unit_axis))
 
     return jax.eval_shape(all_of_them, x)
 
@@ -59,44 +57,51 @@ def _backward(measures: Sequence[Measure], view: Backward) -> dict[str, jax.Arra
     return sums
 
 
-def run(
-    plan: Plan,
-    sites: Sequence[Site],
-    measures: Sequence[Measure],
-    args: Sequence[Any],
-    sinks: Mapping[int, Sums],
-) -> list[Any]:
-    """The function's results; the gradient with respect to a sink is its site's sums.
+#: What is done at a site: `at_site(place of the site, found, φ, z, params, its extra) -> a`.
+AtSite = Callable[[int, Found, Callable[..., jax.Array], jax.Array, Any, Any], jax.Array]
+
+
+def run(plan: Plan, at_site: AtSite, args: Sequence[Any], extras: Mapping[int, Any]) -> list[Any]:
+    """The function's results, with something else done at its sites.
 
     Args:
       plan: of the traced function.
-      sites: all sites that the plan refers to.
-      measures: what is summed.
+      at_site: what is done at a site in place of φ.
       args: the function's arguments.
-      sinks: place of a site → its zeros, here without the axes of the scans that enclose it.
+      extras: place of a site → a pytree of arrays, carried to it through whatever encloses it; here
+        with the axes of the scans inside the plan's graph, a slice of which each step is handed.
     """
     ends = {found.nodes[-1]: (found, index) for found, index in plan.found}
 
     def at_node(k: int, operands: Sequence[Any], values: dict[int, Any]):
-        node = plan.graph.nodes[k]
         if k in ends:
             found, index = ends[k]
-            probed = _probed(plan.graph, found, sites[index].unit_axis, measures)
+            phi = scalar_function(plan.graph, found)
             params = tuple(values[v] for v in found.params)
-            return [probed(values[found.start], params, sinks[index])]
+            return [at_site(index, found, phi, values[found.start], params, extras.get(index))]
         if k in plan.unused:
             return [None]
         if k in plan.entered:
             plans = plan.entered[k]
-            mine = {i: sinks[i] for inner in plans for i in inner.indices()}
+            mine = {i: extras[i] for inner in plans for i in inner.indices() if i in extras}
             runs = [
-                lambda extra, *args, inner=inner: run(inner, sites, measures, args, extra)
+                lambda extra, *args, inner=inner: run(inner, at_site, args, extra)
                 for inner in plans
             ]
-            return _jaxpr.rebuild(node.eqn, runs, operands, mine, stepped=k in plan.stepped)
+            eqn = plan.graph.nodes[k].eqn
+            return _jaxpr.rebuild(eqn, runs, operands, mine, stepped=k in plan.stepped)
         return None
 
     return _jaxpr.evaluate(plan.graph, args, at_node)
+
+
+def measuring(sites: Sequence[Site], measures: Sequence[Measure]) -> AtSite:
+    """At a site, φ with a sink as its extra: the sink's gradient is the site's sums."""
+
+    def at_site(index, found, phi, z, params, sink):
+        return _probed(phi, found, sites[index].unit_axis, measures)(z, params, sink)
+
+    return at_site
 
 
 def scalar_function(graph: Graph, found: Found) -> Callable[..., jax.Array]:
@@ -118,16 +123,15 @@ def scalar_function(graph: Graph, found: Found) -> Callable[..., jax.Array]:
 
 
 def _probed(
-    graph: Graph, found: Found, unit_axis: int, measures: Sequence[Measure]
+    phi: Callable[..., jax.Array], found: Found, unit_axis: int, measures: Sequence[Measure]
 ) -> Callable[..., jax.Array]:
-    """The site's function with a sink whose gradient is the site's sums: `probed(z, params, sink)`."""
-    phi = scalar_function(graph, found)
+    """`probed(z, params, sink)`: φ with a sink whose gradient is the site's sums."""
 
     @jax.custom_vjp
-    def probed(z, params, sink):
+    def probed(z, params, _):
         return phi(z, params)
 
-    def forward(z, params, sink):
+    def forward(z, params, _):
         a, pullback = jax.vjp(phi, z, params)
         slope = at_least_float32(pullback(jnp.ones_like(a))[0])
         wide = at_least_float32(z)
@@ -142,9 +146,9 @@ def _probed(
         pullback, sums = kept
         dz, dparams = pullback(da)
         slope, _ = pullback(jnp.ones_like(da))
-        view = Backward(*(at_least_float32(x) for x in (da, dz, slope)), unit_axis)
+        wide_da, wide_dz, wide_slope = map(at_least_float32, (da, dz, slope))
+        view = Backward(wide_da, wide_dz, wide_slope, unit_axis)
         return dz, dparams, sums | _backward(measures, view)
 
     probed.defvjp(forward, backward)
     return probed
-

@@ -221,14 +221,14 @@ def choose(measures: Measures) -> tuple[Measure, ...]:
     )
 
 
-def order_of_sums(measures: Iterable[Measure], unit_axis: int) -> tuple[tuple[str, int], ...]:
+def order_of_sums(measures: Iterable[Measure]) -> tuple[tuple[str, int], ...]:
     """(name, order in δ) of every sum that changes when the loss is scaled."""
     x = jax.ShapeDtypeStruct((2, 3), jnp.float32)
 
     def names(measure: Measure) -> Iterable[str]:
         view = {
-            "forward": lambda x: Forward(x, x, x, lambda: x, unit_axis),
-            "backward": lambda x: Backward(x, x, x, unit_axis),
+            "forward": lambda x: Forward(x, x, x, lambda: x, -1),
+            "backward": lambda x: Backward(x, x, x, -1),
         }[measure.on]
         return jax.eval_shape(lambda x: measure.sums(view(x)), x)
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import jax.numpy as jnp
 
-from jgrad._jaxpr import Graph, Node, depends, scan_split
+from jgrad._jaxpr import Graph, Node, depends, scan_split, tap_name
 
 from ._sites import Found, Site, find
 
@@ -71,14 +71,18 @@ def plan(
     Raises:
       ValueError: an activation sits where the walk cannot go; names the primitive.
     """
-    for name, given, wanted in (("steps", steps, Steps), ("opaque", opaque, Opaque)):
-        if given not in get_args(wanted):
-            msg = f"{name}={given!r}, wanted {' or '.join(map(repr, get_args(wanted)))}"
-            raise ValueError(msg)
+    _one_of("steps", steps, get_args(Steps))
+    _one_of("opaque", opaque, get_args(Opaque))
     walk = _Walk(steps, opaque)
     live = {v for v, is_active in zip(graph.inputs, active, strict=True) if is_active}
     whole, _ = walk.visit(graph, _Inputs(live, {}), _Place())
     return whole, tuple(walk.sites()), tuple(walk.seen)
+
+
+def _one_of(name: str, given: object, wanted: Sequence[str]) -> None:
+    if given not in wanted:
+        msg = f"{name}={given!r}, wanted {' or '.join(map(repr, wanted))}"
+        raise ValueError(msg)
 
 
 @dataclasses.dataclass
@@ -145,7 +149,7 @@ class _Walk:
                     self.parents[index] |= nearest.get(one.start, _NOWHERE)
                     nearest[one.end] = frozenset((index,))
             if node.kind in _ENTERED:
-                plans, after, is_stepped = self.enter(graph, node, live, nearest, place)
+                plans, after, is_stepped = self.enter(node, live, nearest, place)
                 nearest.update(zip(node.outputs, after, strict=True))
                 if any(True for inner in plans for _ in inner.indices()):
                     entered[k] = plans
@@ -158,7 +162,7 @@ class _Walk:
     def meet(self, graph: Graph, found: Found, place: _Place, live: set[int]) -> int | None:
         """Enters a site into the lists; its place among the activations, if it is one."""
         node = graph.nodes[found.nodes[-1]]
-        path = node.scope or node.source or f"{node.name} at an unknown line"
+        path = tap_name(node) or node.scope or node.source or f"{node.name} at an unknown line"
         self.names[path] += 1
         uses = self.names[path]
         idle = found.role == "activation" and found.start not in live
@@ -183,7 +187,6 @@ class _Walk:
 
     def enter(
         self,
-        graph: Graph,
         node: Node,
         live: set[int],
         nearest: Mapping[int, frozenset[int]],
@@ -260,9 +263,9 @@ class _Walk:
         named = {s.activation for s in inside.seen if s.role == "activation"} - {"custom"}
         if named and node.kind != "while" and self.opaque == "raise":
             msg = (
-                f"{node.name} ({node.source or 'at an unknown line'}) holds {', '.join(sorted(named))} "
-                "where the probe cannot go, since its derivative is its own; opaque='allow' runs "
-                "it as it is and lists these as passed over"
+                f"{node.name} ({node.source or 'at an unknown line'}) holds "
+                f"{', '.join(sorted(named))} where the probe cannot go, since its derivative "
+                "is its own; opaque='allow' runs it as it is and lists these as passed over"
             )
             raise ValueError(msg)
         self.seen += [dataclasses.replace(site, role="passed over") for site in inside.seen]

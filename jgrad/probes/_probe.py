@@ -6,12 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jgrad._jaxpr import Graph, trace
+from jgrad import _jaxpr
+from jgrad._jaxpr import Graph
 
 from ._flow import Flow
-from ._interpret import run, sinks
+from ._interpret import measuring, run, sinks
 from ._measures import Measures, choose, order_of_sums
-from ._plan import Opaque, Plan, Steps, plan
+from ._nnx import is_module, split
+from ._plan import Opaque, Steps, plan
+from ._scopes import class_names
 from ._sites import Site
 
 
@@ -35,7 +38,11 @@ def sites(
     """
 
     def sites_of_fn(*args: Any) -> tuple[Site, ...]:
-        graph, _, _ = trace(fn, *args)
+        pure, pure_args = fn, args
+        if any(map(is_module, args)):
+            parts = split(fn, args, has_aux=False)
+            pure, pure_args = parts.loss, (parts.states, *parts.args)
+        graph, _ = trace_call(pure, pure_args)
         _, kept, seen = plan(graph, [True] * len(graph.inputs), opaque=opaque)
         return seen if all else kept
 
@@ -58,7 +65,10 @@ def value_grad_and_flow(
 
     Args:
       loss: any JAX function with a scalar result.
-      argnums: which arguments to differentiate, as of `jax.value_and_grad`.
+      argnums: which arguments to differentiate, as of `jax.value_and_grad`. A Flax NNX module is
+        differentiated with respect to its `nnx.Param`s: its gradient is an `nnx.State`, and its
+        other variables (batch statistics, random streams) are updated in place, as
+        `nnx.value_and_grad` does.
       has_aux: loss returns (value, aux); then the value that comes back is such a pair too.
       measures: "default", "all", or names from MEASURES and measures of your own.
       steps: "each" keeps the steps of a scan apart (they are summed above 4096 all the same);
@@ -81,7 +91,20 @@ def value_grad_and_flow(
 
     def value_grad_and_flow_of_loss(*args: Any) -> tuple[Any, Any, Flow]:
         nums = _positions(argnums, len(args))
-        graph, out_tree, _ = trace(loss, *args)
+        if not any(map(is_module, args)):
+            value, grads, flow = probe(loss, args, nums, has_aux=has_aux)
+        else:
+            parts = split(loss, args, has_aux)
+            shifted = tuple(k + 1 for k in nums)
+            pure_args = (parts.states, *parts.args)
+            value, grads, flow = probe(parts.loss, pure_args, shifted, has_aux=True)
+            value, (aux, states) = value
+            parts.update(states)
+            value = (value, aux) if has_aux else value
+        return value, grads[0] if isinstance(argnums, int) else grads, flow
+
+    def probe(loss, args, nums, *, has_aux):
+        graph, out_tree = trace_call(loss, args)
         _check_scalar(graph, out_tree, has_aux)
         chosen = choose(measures)
         active = [k in nums for k, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
@@ -92,7 +115,8 @@ def value_grad_and_flow(
             full = list(args)
             for k, arg in zip(nums, differentiated, strict=True):
                 full[k] = arg
-            results = run(whole, found, chosen, jax.tree.leaves(full), dict(enumerate(zeros)))
+            at_site = measuring(found, chosen)
+            results = run(whole, at_site, jax.tree.leaves(full), dict(enumerate(zeros)))
             out = jax.tree.unflatten(out_tree, results)
             return out if has_aux else (out, None)
 
@@ -104,9 +128,8 @@ def value_grad_and_flow(
             {site.key: dict(of_site) for site, of_site in zip(found, sums, strict=True)},
             jnp.ones((), jnp.float32),
             found,
-            order_of_sums(chosen, found[0].unit_axis),
+            order_of_sums(chosen),
         )
-        grads = grads[0] if isinstance(argnums, int) else grads
         return (value, aux) if has_aux else value, grads, flow
 
     return value_grad_and_flow_of_loss
@@ -122,6 +145,13 @@ def gradient_flow(loss: Callable[..., Any], **options: Any) -> Callable[..., Flo
     """
     probed = value_grad_and_flow(loss, **options)
     return lambda *args: probed(*args)[2]
+
+
+def trace_call(fn: Callable[..., Any], args: Sequence[Any]) -> tuple[Graph, Any]:
+    """The graph of a call, and the tree structure of its result."""
+    with class_names(args):
+        graph, out_tree, _ = _jaxpr.trace(fn, *args)
+    return graph, out_tree
 
 
 def _positions(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
@@ -141,7 +171,9 @@ def _check_scalar(graph: Graph, out_tree: Any, has_aux: bool) -> None:
             msg = f"has_aux=True wants a loss that returns (value, aux); it returned {out_tree}"
             raise TypeError(msg)
     elif len(values) != 1:
-        msg = f"the loss must be one scalar; it returned {out_tree} (has_aux=True for extra results)"
+        msg = (
+            f"the loss must be one scalar; it returned {out_tree} (has_aux=True for extra results)"
+        )
         raise TypeError(msg)
     value = values[0]
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):

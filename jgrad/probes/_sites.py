@@ -15,7 +15,16 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from jgrad._jaxpr import Chain, Graph, chains, cone, is_broadcast, is_elementwise, sample
+from jgrad._jaxpr import (
+    Chain,
+    Graph,
+    chains,
+    cone,
+    is_broadcast,
+    is_elementwise,
+    sample,
+    tap_name,
+)
 from jgrad._types import Elementwise
 from jgrad.activations import IDENTIFY_GRID, Identity, identify_samples
 
@@ -107,7 +116,7 @@ class Found:
 
     @property
     def phi(self) -> Elementwise | None:
-        """The catalogue's function that it is; None where there is none, or none at fixed numbers."""
+        """The catalogue's function that it is; None for none, or where a parameter is traced."""
         return None if self.identity is None or self.params else self.identity.phi
 
 
@@ -116,7 +125,29 @@ def find(graph: Graph) -> tuple[Found, ...]:
     found = []
     for chain in chains(graph):
         found += _read(graph, chain)
-    return tuple(found)
+    for k, node in enumerate(graph.nodes):
+        if tap_name(node):
+            (z,), (a,) = node.inputs, node.outputs
+            found.append(Found(z, a, (k,), (), Identity("identity"), "activation"))
+    normalised = _behind_normalisers(graph, found)
+    return tuple(
+        dataclasses.replace(one, role="normaliser") if one.end in normalised else one
+        for one in found
+    )
+
+
+def _behind_normalisers(graph: Graph, found: Sequence[Found]) -> set[int]:
+    """The values from which a normaliser follows elementwise: a variance kept from below by 0."""
+    behind: set[int] = set()
+    pending = [one.start for one in found if one.role == "normaliser" and one.identity is None]
+    while pending:
+        v = pending.pop()
+        behind.add(v)
+        if v in graph.maker:
+            node = graph.nodes[graph.maker[v]]
+            if is_elementwise(graph, node) and len({*node.inputs} - graph.literals) == 1:
+                pending += [u for u in node.inputs if u not in graph.literals]
+    return behind
 
 
 def _read(graph: Graph, chain: Chain) -> Iterator[Found]:
@@ -125,14 +156,11 @@ def _read(graph: Graph, chain: Chain) -> Iterator[Found]:
     while i < last:
         stretches = [_Stretch(graph, chain, i, j) for j in range(last, i, -1)]
         known = [s for s in stretches if s.identity is not None]
-        exact = [s for s in known if not s.identity.params]
-        if exact:
-            stretch = exact[0]
-        elif stretches[-1].affine:
+        exact = [s for s in known if s.identity and not s.identity.params]
+        if not exact and stretches[-1].affine:
             i += 1
             continue
-        else:
-            stretch = known[0] if known else stretches[-1]
+        stretch = next(iter((*exact, *known, stretches[-1])))
         yield from stretch.sites()
         i = chain.links.index(stretch.end)
 
@@ -162,11 +190,10 @@ class _Stretch:
             return None
         eps = _eps(self.graph, self.nodes)
         named = [identify_samples(values, slopes, eps=eps) for values, slopes in self.samples]
-        if any(one is None or one.name != named[0].name for one in named):
+        first = named[0]
+        if first is None or first.name == "identity":
             return None
-        if named[0].name == "identity":
-            return None
-        return named[0]
+        return first if all(one and one.name == first.name for one in named) else None
 
     @functools.cached_property
     def affine(self) -> bool:

@@ -1,0 +1,134 @@
+"""The same function with other activations, and its code untouched."""
+
+import dataclasses
+import fnmatch
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jgrad import activations
+from jgrad._numerics import at_least_float32
+from jgrad._types import Elementwise
+
+from ._interpret import run
+from ._plan import Opaque, plan
+from ._probe import trace_call
+from ._sites import Site
+
+
+@dataclasses.dataclass(frozen=True)
+class Around:
+    """Something put around a site's own φ.
+
+    Attributes:
+      wrap: `wrap(phi, z) -> a`, of z's shape and dtype.
+    """
+
+    wrap: Callable[[Elementwise, jax.Array], jax.Array]
+
+
+def skip(scale: float = 1.0) -> Around:
+    """z + scale·φ(z): a skip connection around a site's φ (He et al., 2015, arXiv:1512.03385)."""
+    return Around(lambda phi, z: z + jnp.asarray(scale, z.dtype) * phi(z))
+
+
+def normalise(axis: int = -1, eps: float = 1e-5) -> Around:
+    """φ of z brought to mean 0 and variance 1 along an axis, with no parameters.
+
+    Layer normalisation (Ba et al., 2016, arXiv:1607.06450) without its gain and bias, in at least
+    float32.
+    """
+
+    def wrap(phi: Elementwise, z: jax.Array) -> jax.Array:
+        wide = at_least_float32(z)
+        centred = wide - jnp.mean(wide, axis=axis, keepdims=True)
+        scale = jax.lax.rsqrt(jnp.mean(centred**2, axis=axis, keepdims=True) + eps)
+        return phi((centred * scale).astype(z.dtype))
+
+    return Around(wrap)
+
+
+#: What stands in for an activation: a catalogue name, a function of z, or something around φ.
+Replacement = str | Elementwise | Around
+
+#: Which sites get what: name, site key or glob → replacement; or a function of the site.
+Rule = Mapping[str, Replacement] | Callable[[Site], Replacement | None]
+
+
+def rewrite(fn: Callable[..., Any], rule: Rule, *, opaque: Opaque = "raise") -> Callable[..., Any]:
+    """`fn` with other activations; its gradients are those of the model edited by hand.
+
+    Args:
+      fn: any JAX function.
+      rule: what becomes of which sites. A mapping's keys are activation names ("relu"), site keys
+        or globs over these ("encoder/*"), the first that matches counts; its values are catalogue
+        names, functions of z, or `skip()` and `normalise()`, which are put around a site's own φ.
+        A function is handed each Site and returns such a value, or None to leave it.
+      opaque: "allow" to leave activations where the walk cannot go as they are.
+
+    Raises:
+      ValueError: nothing matches a key of the mapping; a name is not in the catalogue; a
+        replacement changes shape or dtype.
+
+    Example:
+      >>> def f(x):
+      ...     return jnp.sum(jax.nn.relu(x))
+      >>> x = jnp.array([-1.0, 2.0])
+      >>> float(rewrite(f, {"relu": "leaky_relu"})(x)), float(f(x))
+      (1.99..., 2.0)
+    """
+
+    def rewritten(*args: Any) -> Any:
+        graph, out_tree = trace_call(fn, args)
+        whole, sites, _ = plan(graph, [True] * len(graph.inputs), opaque=opaque)
+        chosen = _choose(rule, sites)
+
+        def at_site(index, found, phi, z, params, extra):
+            del found, extra
+            return _replaced(chosen.get(index), lambda z: phi(z, params), z, sites[index])
+
+        return jax.tree.unflatten(out_tree, run(whole, at_site, jax.tree.leaves(args), {}))
+
+    return rewritten
+
+
+def _choose(rule: Rule, sites: tuple[Site, ...]) -> dict[int, Replacement]:
+    """Place of a site → what becomes of it."""
+    if not isinstance(rule, Mapping):
+        choices = {k: rule(site) for k, site in enumerate(sites)}
+        return {k: choice for k, choice in choices.items() if choice is not None}
+    matched: dict[int, Replacement] = {}
+    for pattern, choice in rule.items():
+        hits = [k for k, site in enumerate(sites) if _matches(pattern, site)]
+        if not hits:
+            there = ", ".join(f"{site.key} ({site.activation})" for site in sites) or "none"
+            msg = f"the rule's {pattern!r} matches no site; the function's sites: {there}"
+            raise ValueError(msg)
+        for k in hits:
+            matched.setdefault(k, choice)
+    return matched
+
+
+def _matches(pattern: str, site: Site) -> bool:
+    family = site.activation.partition("(")[0]
+    names = (site.activation, family, site.key, site.path)
+    canonical = activations.ALIASES.get(pattern, pattern)
+    return canonical == family or any(fnmatch.fnmatchcase(name, pattern) for name in names)
+
+
+def _replaced(choice: Replacement | None, phi: Elementwise, z: jax.Array, site: Site) -> jax.Array:
+    if choice is None:
+        return phi(z)
+    if isinstance(choice, Around):
+        a = choice.wrap(phi, z)
+    else:
+        a = (activations.get(choice) if isinstance(choice, str) else choice)(z)
+    if a.shape != z.shape or a.dtype != z.dtype:
+        msg = (
+            f"the replacement at {site.key!r} makes {a.dtype}{list(a.shape)} of "
+            f"{z.dtype}{list(z.shape)}; shape and dtype must stay"
+        )
+        raise ValueError(msg)
+    return a
