@@ -147,7 +147,7 @@ def whiskers(frame: Frame, x: np.ndarray, y: np.ndarray, half: np.ndarray, colou
 def image(frame: Frame, colours: np.ndarray) -> str:
     """Cells of colour, [rows, columns, 4] between 0 and 1, bottom row first, filling the frame."""
     buffer = io.BytesIO()
-    imsave(buffer, np.ascontiguousarray(colours[::-1]), format="png", metadata={"Software": None})
+    imsave(buffer, np.ascontiguousarray(colours[::-1]), format="png")
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return (
         f'<image x="{frame.left}" y="{frame.top}" width="{frame.width - frame.left - frame.right}"'
@@ -169,12 +169,12 @@ def chart(frame: Frame, marks: Iterable[str], description: str, *, grid: bool = 
         [x], _ = frame.at(np.array([value]), np.array([frame.y.low]))
         parts.append(f'<path class="tick" d="M{x:.1f} {bottom}v4"/>')
         parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" class="middle">{text}</text>')
-    middle_x, middle_y = (frame.left + right) / 2, (frame.top + bottom) / 2
+    x, y = (frame.left + right) / 2, (frame.top + bottom) / 2
     parts += [
         *marks,
         f'<path class="axis" d="M{frame.left} {frame.top}V{bottom}H{right}"/>',
-        f'<text x="{middle_x:.1f}" y="{frame.height - 5}" class="middle name">{frame.x.label}</text>',
-        f'<text transform="translate(11 {middle_y:.1f}) rotate(-90)" class="middle name">'
+        f'<text x="{x:.1f}" y="{frame.height - 5}" class="middle name">{frame.x.label}</text>',
+        f'<text transform="translate(11 {y:.1f}) rotate(-90)" class="middle name">'
         f"{frame.y.label}</text>",
     ]
     return (

@@ -1,0 +1,272 @@
+"""Plots that are files of their own, drawn with Matplotlib: an activation, a phase plane."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jgrad import activations, theory
+
+from ._chart import COLOURS, INK, MUTED, RULE
+from ._write import replacing
+from .terminal import number
+
+_SETTINGS: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "svg.fonttype": "none",
+}
+
+#: jax.nn's own function where it goes by another name or needs to be told.
+_USUAL = {
+    "tanh": jnp.tanh,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+}
+
+#: φ' below this share of sup |φ'| is shaded as saturated.
+FLAT = 0.01
+
+
+@contextlib.contextmanager
+def _drawing() -> Iterator[None]:
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+def _save(figure: Figure, path: str | Path) -> Path:
+    kind = Path(path).suffix.lstrip(".") or "png"
+    known = figure.canvas.get_supported_filetypes()
+    if kind not in known:
+        msg = f"cannot draw a .{kind}; a plot's file ends in one of {', '.join(sorted(known))}"
+        raise ValueError(msg)
+    return replacing(path, lambda part: figure.savefig(part, format=kind, dpi=160))
+
+
+def plot_activation(name: str, path: str | Path) -> Path:
+    """Draw φ, φ' and φ'' of a catalogue entry, and ln |φ'| with the zeros that autodiff makes.
+
+    Shaded is where |φ'| is under 1 % of its supremum: hardly any gradient gets through. Below, on a
+    logarithmic scale, the true slope beside `jax.grad` of the usual function in float32, and from
+    where on that one is exactly 0 while φ' is not.
+
+    Raises:
+      ValueError: no such activation, or a file type that cannot be drawn.
+    """
+    phi = activations.get(name)
+    facts = activations.traits(phi)
+    reach = _reach(phi, facts.lipschitz)
+    z = np.linspace(-reach, reach, 1201)
+    curves = [
+        (f"φ  {phi.__name__}", np.asarray(phi(jnp.asarray(z, jnp.float32)))),
+        ("φ′ slope", np.asarray(activations.slope(phi)(jnp.asarray(z, jnp.float32)))),
+        ("φ″ curvature", np.asarray(activations.slope(phi, order=2)(jnp.asarray(z, jnp.float32)))),
+    ]
+    with _drawing():
+        figure = Figure(figsize=(7.2, 6.4))
+        above, below = figure.subplots(2, 1, height_ratios=(3, 2), sharex=False)
+        for i, (label, values) in enumerate(curves):
+            above.plot(z, values, color=COLOURS[i], ls=("-", "--", "-.")[i], lw=2, label=label)
+        flat = np.abs(curves[1][1]) < FLAT * facts.lipschitz
+        _shade(above, z, flat, "saturated")
+        low, high = _window(np.concatenate([v for _, v in curves]), curves[0][1])
+        above.set(title=f"{phi.__name__}", ylim=(low, high), xlim=(-reach, reach), xlabel="z")
+        above.legend(loc="upper left")
+        _tails(below, phi)
+        return _save(figure, path)
+
+
+def _tails(axes: Axes, phi: Callable[[jax.Array], jax.Array]) -> None:
+    """|φ'| on a logarithmic scale: the faithful one, and autodiff's of the usual formula."""
+    z = jnp.linspace(-60.0, 60.0, 2401)
+    true = np.asarray(activations.log_slope(phi)(z), float) / np.log(10)
+    usual = _USUAL.get(phi.__name__, getattr(jax.nn, phi.__name__, None))
+    finite = np.isfinite(true)
+    axes.plot(z, np.where(finite, true, np.nan), color=COLOURS[1], lw=2, label="φ′, faithful")
+    if usual is not None:
+        with np.errstate(divide="ignore"):
+            naive = np.log10(np.abs(np.asarray(jax.vmap(jax.grad(usual))(z), float)))
+        axes.plot(
+            z,
+            np.where(np.isfinite(naive), naive, np.nan),
+            color=INK,
+            lw=1.2,
+            ls=(0, (4, 3)),
+            label=f"jax.grad of jax.nn's {phi.__name__}, float32",
+        )
+        false_zero = np.isneginf(naive) & finite & (true > -37.9)
+        for side in (-1, 1):
+            at = np.asarray(z)[false_zero & (np.sign(z) == side)]
+            if at.size:
+                first = at[np.argmin(np.abs(at))]
+                where = np.flatnonzero(np.asarray(z) == first)[0]
+                axes.axvspan(first, side * 60, color=COLOURS[1], alpha=0.10, lw=0)
+                axes.annotate(
+                    f"autodiff says 0 from z = {number(first)}",
+                    (first, true[where]),
+                    xytext=(0.97 if side > 0 else 0.03, 0.9),
+                    textcoords="axes fraction",
+                    ha="right" if side > 0 else "left",
+                    va="top",
+                    fontsize=9,
+                    arrowprops={"arrowstyle": "->", "color": MUTED, "lw": 0.8},
+                )
+    lowest = np.nanmin(np.where(finite, true, np.nan), initial=0.0)
+    axes.set(xlim=(-60, 60), xlabel="z", ylabel="log₁₀ |φ′|")
+    axes.set_ylim(
+        max(lowest, -45) * 1.05 - 0.2,
+        max(np.nanmax(true[finite]), 0.0) + 0.08 * -max(lowest, -45) + 0.3,
+    )
+    axes.legend(loc="lower center", ncols=2, fontsize=9)
+
+
+def plot_phases(name: str, path: str | Path, *, sigma_b: float = 0.0, points: int = 81) -> Path:
+    """Draw the order-to-chaos plane of an activation: ln χ₁ over (σ_w, σ_b), and depth scales.
+
+    The line χ₁ = 1 parts order (gradients vanish) from chaos (they explode); thin lines tell after
+    how many layers a gradient has changed by a factor e. The row σ_b asked for is marked.
+
+    Raises:
+      ValueError: no such activation, or a file type that cannot be drawn.
+    """
+    phi = activations.get(name)
+    row = _critical(name, sigma_b)
+    middle = row[0][0] if row else 1.5
+    widths = np.linspace(max(0.1, 0.35 * middle), 1.9 * middle, points)
+    biases = np.linspace(0.0, max(2 * sigma_b, 0.6), points)
+    log_chi = _log_chi(phi, widths, biases)
+    with _drawing():
+        figure = Figure(figsize=(7.2, 4.8))
+        axes = figure.add_subplot()
+        size = min(1.5, float(np.abs(log_chi).max()))
+        shown = axes.pcolormesh(
+            widths, biases, log_chi, cmap="RdBu_r", vmin=-size, vmax=size, shading="gouraud"
+        )
+        bar = figure.colorbar(shown, ax=axes, pad=0.02)
+        bar.set_label("ln χ₁: squared gradient norm, gain a layer (e-folds)")
+        bar.outline.set_visible(False)
+        with np.errstate(divide="ignore"):
+            depth = np.abs(2 / log_chi)
+        lines = axes.contour(
+            widths,
+            biases,
+            np.clip(depth, 0, 200),
+            levels=[3, 10, 30, 100],
+            colors=[INK],
+            linewidths=0.7,
+            linestyles="--",
+        )
+        axes.clabel(lines, fmt=lambda v: f"{v:.0f} layers", fontsize=8)
+        axes.contour(widths, biases, log_chi, levels=[0.0], colors=[INK], linewidths=2.2)
+        axes.axhline(sigma_b, color=MUTED, lw=1, ls=":")
+        for width, _ in row:
+            axes.plot(width, sigma_b, "o", color=INK, mfc="white", mew=1.8, ms=8, zorder=5)
+            axes.annotate(
+                f"critical: σ_w = {width:.4g}",
+                (width, sigma_b),
+                xytext=(8, 8),
+                textcoords="offset points",
+                fontsize=9,
+            )
+        for x, side, word in (
+            (0.02, "left", "order: gradients vanish"),
+            (0.98, "right", "chaos: gradients explode"),
+        ):
+            axes.text(x, 0.95, word, transform=axes.transAxes, ha=side, fontweight="bold")
+        axes.grid(visible=False)
+        axes.set(
+            title=f"Order and chaos: {name}",
+            xlabel="σ_w, scale of the weights",
+            ylabel="σ_b, scale of the biases",
+        )
+        axes.set_xlim(widths[0], widths[-1])
+        axes.set_ylim(biases[0], biases[-1])
+        return _save(figure, path)
+
+
+def _critical(name: str, sigma_b: float) -> list[tuple[float, float]]:
+    """The critical points at σ_b, none where there is none."""
+    try:
+        return [(float(w), float(q)) for w, q in theory.critical(name, sigma_b)]
+    except ValueError:
+        return []
+
+
+def _log_chi(
+    phi: Callable[[jax.Array], jax.Array], widths: np.ndarray, biases: np.ndarray
+) -> np.ndarray:
+    """[biases, widths]: ln χ₁ where the layers lead from q = 1.
+
+    E φ² and E φ'² are integrated once, on a grid of q, and read between its points: the layer map
+    is then iterated over the whole plane at once.
+    """
+    q = np.geomspace(1e-6, 1e4, 241)
+    second, steep = theory.average(phi, q, lambda at: at.value**2, lambda at: at.slope**2)
+    x, ln_second, ln_steep = np.log(q), np.log(np.maximum(second, 1e-300)), np.log(steep)
+    w2, b2 = np.meshgrid(widths**2, biases**2)
+    at = np.zeros_like(w2)
+    for _ in range(600):
+        passed = w2 * np.exp(np.interp(at, x, ln_second)) + b2
+        at = np.clip(np.log(np.maximum(passed, q[0])), x[0], x[-1])
+    return np.log(w2) + np.interp(at, x, ln_steep)
+
+
+def _reach(phi: Callable[[jax.Array], jax.Array], lipschitz: float) -> float:
+    """How far to draw: to where the flat ends have been flat for a while, between 4 and 12."""
+    z = jnp.linspace(0.0, 12.0, 241)
+    slope = np.abs(np.asarray(activations.slope(phi)(jnp.concatenate([-z[::-1], z]))))
+    z_all = np.abs(np.concatenate([-np.asarray(z)[::-1], np.asarray(z)]))
+    steep = z_all[(slope > FLAT * lipschitz) & (slope < 0.98 * lipschitz)]
+    return float(np.clip(1.5 * steep.max(initial=0.0), 4.0, 12.0)) if steep.size else 4.0
+
+
+def _window(every: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Heights that show the slopes whole and cut a φ that runs away."""
+    finite = every[np.isfinite(every)]
+    low, high = max(finite.min(), -2.5), min(finite.max(), max(2.5, np.abs(values).min()))
+    return float(low) - 0.15, float(high) + 0.15
+
+
+def _shade(axes: Axes, z: np.ndarray, flat: np.ndarray, label: str) -> None:
+    """Shade where `flat` holds over a stretch, and say what it is in the last one."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]]).astype(int)))
+    stretches = [(z[a], z[b - 1]) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    stretches = [(a, b) for a, b in stretches if b - a > 0.03 * (z[-1] - z[0])]
+    for start, stop in stretches:
+        axes.axvspan(float(start), float(stop), color=MUTED, alpha=0.13, lw=0)
+    if stretches:
+        axes.text(
+            float(np.mean(stretches[-1])),
+            0.3,
+            label,
+            transform=axes.get_xaxis_transform(),
+            color=MUTED,
+            ha="center",
+        )
