@@ -10,6 +10,7 @@ from ._estimates import log_determinant as log_determinant
 from ._estimates import trace as trace
 from ._jacobian import jacobian as jacobian
 from ._krylov import Estimate as Estimate
+from ._lyapunov import lyapunov_exponents as lyapunov_exponents
 from ._operators import jjt as jjt
 from ._operators import jtj as jtj
 from ._operators import jvp as jvp

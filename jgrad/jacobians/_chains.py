@@ -112,39 +112,42 @@ def _spectrum(
 ) -> Float[Array, " r"]:
     points = []
     for link in links:
-        x, before = lax.scan(lambda x, p, link=link: (link.at(x, p), x), x, link.params, link.times)
+        x, before = _folded(lambda x, p, link=link: (link.at(x, p), x), x, link.params, link.times)
         points.append(before)
     frame = random_frame(key, x, rank)
     for link, before in zip(reversed(links), reversed(points), strict=True):
-        frame = (
-            lax.scan(
-                lambda q, at, link=link: (_pull(link, q, *at), None),
-                frame,
-                (before, link.params),
-                link.times,
-                reverse=True,
-            )[0]
-            if link.times > 1
-            else _pull(link, frame, before[0], _first(link.params))
+        frame, _ = _folded(
+            lambda q, at, link=link: (_pull(link, q, *at), None),
+            frame,
+            (before, link.params),
+            link.times,
+            reverse=True,
         )
-    product = Product.empty(rank, frame.dtype)
+    state = (frame, Product.empty(rank, frame.dtype))
     for link, before in zip(links, points, strict=True):
-        state = (frame, product)
-        if link.times > 1:
-            state, _ = lax.scan(
-                lambda state, at, link=link: (_push(link, *state, *at), None),
-                state,
-                (before, link.params),
-                link.times,
-            )
-        else:
-            state = _push(link, *state, before[0], _first(link.params))
-        frame, product = state
+        state, _ = _folded(
+            lambda state, at, link=link: (_push(link, *state, *at), None),
+            state,
+            (before, link.params),
+            link.times,
+        )
+    _, product = state
     return log_singular_values_of_scaled(product.unit.T, product.log_diagonal)
 
 
-def _first(params: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[0], params)
+def _folded(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    state: Any,
+    slices: PyTree,
+    times: int,
+    *,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """`lax.scan`, but a single step may change the state's shape."""
+    if times > 1:
+        return lax.scan(step, state, slices, times, reverse=reverse)
+    state, out = step(state, jax.tree.map(lambda leaf: leaf[0], slices))
+    return state, jax.tree.map(lambda leaf: leaf[None], out)
 
 
 def _pull(link: _Link, frame: Float[Array, "m r"], x: Any, params: PyTree) -> Float[Array, "n r"]:
@@ -184,7 +187,7 @@ def scaled_qr(
     order = jnp.argsort(-jnp.max(jnp.abs(matrix), axis=1))
     sorted_q, r = jnp.linalg.qr(matrix[order])
     signs = jnp.where(jnp.diag(r) < 0, -1, 1).astype(r.dtype)
-    q = jnp.zeros_like(sorted_q).at[order].set(sorted_q * signs)
+    q = jnp.zeros_like(sorted_q).at[order].set(sorted_q * signs[None])
     # Not ln of the NaN that a comparison hides: NaN stays NaN.
     return q, r * signs[:, None], jnp.where(size == 0, 0, jnp.log(jnp.where(size == 0, 1, size)))
 
@@ -214,10 +217,10 @@ class Product(NamedTuple):
         logs = self.log_diagonal
         alive = (pivot != 0) & ~jnp.isneginf(logs)
         # In logarithms: R_ik / R_ii is as small as exp(logs_k - logs_i) is large, or the reverse.
-        ratio = jnp.log(jnp.abs(triangle)) - jnp.log(pivot)[:, None] + logs - logs[:, None]
+        ratio = jnp.log(jnp.abs(triangle)) - jnp.log(pivot)[:, None] + logs[None] - logs[:, None]
         ceiling = 0.5 * math.log(float(jnp.finfo(triangle.dtype).max))
         weights = jnp.sign(triangle) * jnp.exp(jnp.minimum(ratio, ceiling))
-        keep = alive[:, None] & alive & (triangle != 0)
+        keep = alive[:, None] & alive[None] & (triangle != 0)
         unit = jnp.where(keep, weights, 0) @ self.unit
         unit = jnp.where(alive[:, None], unit, 0)
         unit = jnp.where(jnp.eye(logs.size, dtype=bool), 1, unit)

@@ -107,7 +107,7 @@ def hessian_eigenvalues(
 
         def ritz(t: Tridiagonal) -> Estimate:
             # Past the steps taken T is zero; there the eigenvalues are put out of the way.
-            unused = jnp.arange(most) >= t.steps
+            unused = jnp.arange(most, dtype=t.steps.dtype) >= t.steps
             scale = 2 * jnp.max(jnp.abs(t.matrix)) + jnp.max(t.beta) + 1
             away = jnp.where(unused, scale if smallest else -scale, 0).astype(flat.dtype)
             values, vectors = jnp.linalg.eigh(t.matrix + jnp.diag(away))
@@ -120,8 +120,8 @@ def hessian_eigenvalues(
             small = ritz(t).error <= eps ** (2 / 3) * jnp.max(jnp.abs(ritz(t).value))
             return jnp.all(small) & (t.steps >= k)
 
-        first, after = jax.random.split(jax.random.key(0) if key is None else key)
-        start = jax.random.normal(first, flat.shape, flat.dtype)
-        return ritz(lanczos(product, start, after, most=most, stride=max(8, k), done=done))
+        key = jax.random.key(0) if key is None else key
+        start, spare = jax.random.normal(key, (2, flat.size), flat.dtype)
+        return ritz(lanczos(product, start, spare, most=most, stride=max(8, k), done=done))
 
     return of

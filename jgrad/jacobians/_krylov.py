@@ -56,7 +56,7 @@ class Bidiagonal(NamedTuple):
 def golub_kahan(
     linear: Linear,
     start: Float[Array, " n"],
-    key: jax.Array,
+    spare: Float[Array, " m"],
     *,
     most: int,
     stride: int,
@@ -67,9 +67,9 @@ def golub_kahan(
     Golub & Kahan, "Calculating the singular values and pseudo-inverse of a matrix", 1965.
 
     Args:
-      linear: the Jacobian.
+      linear: the Jacobian, m ≥ n.
       start: any nonzero vector.
-      key: for directions after a breakdown.
+      spare: a random vector, for directions after a breakdown.
       most: steps at most, ≤ min(m, n).
       stride: steps between two looks at `done`.
       done: whether to stop.
@@ -85,10 +85,9 @@ def golub_kahan(
 
     def step(k: Any, b: Bidiagonal) -> Bidiagonal:
         scale = jnp.maximum(jnp.max(b.alpha), jnp.max(b.beta))
-        one, two = jax.random.split(jax.random.fold_in(key, k))
-        u, alpha = _next(linear.push(b.right[k]), b.left, scale, one)
+        u, alpha = _next(linear.push(b.right[k]), b.left, scale, jnp.roll(spare, k))
         scale = jnp.maximum(scale, alpha)
-        v, beta = _next(linear.pull(u), b.right, scale, two)
+        v, beta = _next(linear.pull(u), b.right, scale, jnp.roll(spare, k)[: linear.n])
         return Bidiagonal(
             b.left.at[k].set(u),
             b.right.at[k + 1].set(v),
@@ -130,7 +129,7 @@ class Tridiagonal(NamedTuple):
 def lanczos(
     product: Callable[[Float[Array, " n"]], Float[Array, " n"]],
     start: Float[Array, " n"],
-    key: jax.Array,
+    spare: Float[Array, " n"],
     *,
     most: int,
     stride: int,
@@ -141,7 +140,7 @@ def lanczos(
     Args:
       product: v -> H v.
       start: any nonzero vector.
-      key: for directions after a breakdown.
+      spare: a random vector, for directions after a breakdown.
       most: steps at most, ≤ n.
       stride: steps between two looks at `done`.
       done: whether to stop.
@@ -159,7 +158,7 @@ def lanczos(
         alpha = jnp.vdot(t.basis[k], image)
         scale = jnp.maximum(jnp.max(jnp.abs(t.alpha)), jnp.max(t.beta))
         scale = jnp.maximum(scale, jnp.abs(alpha))
-        v, beta = _next(image, t.basis, scale, jax.random.fold_in(key, k))
+        v, beta = _next(image, t.basis, scale, jnp.roll(spare, k))
         return Tridiagonal(
             t.basis.at[k + 1].set(v), t.alpha.at[k].set(alpha), t.beta.at[k].set(beta), k + 1
         )
@@ -169,7 +168,7 @@ def lanczos(
 
 def _inner(beta: Float[Array, " most"], steps: Int[Array, ""]) -> Float[Array, " shorter"]:
     """The β that stand in the matrix: all but the last of the steps taken."""
-    return jnp.where(jnp.arange(beta.size - 1) < steps - 1, beta[:-1], 0)
+    return jnp.where(jnp.arange(beta.size - 1, dtype=steps.dtype) < steps - 1, beta[:-1], 0)
 
 
 def _run(
@@ -194,7 +193,7 @@ def _run(
 
 
 def _next(
-    vector: jax.Array, basis: jax.Array, scale: jax.Array, key: jax.Array
+    vector: jax.Array, basis: jax.Array, scale: jax.Array, spare: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The next basis vector and its coefficient, zero where the process breaks down."""
     rest = _orthogonal(vector, basis)
@@ -202,7 +201,7 @@ def _next(
     broken = norm <= 8 * jnp.finfo(vector.dtype).eps * jnp.maximum(scale, jnp.linalg.norm(vector))
 
     def fresh() -> jax.Array:
-        new = _orthogonal(jax.random.normal(key, vector.shape, vector.dtype), basis)
+        new = _orthogonal(spare, basis)
         return new / jnp.linalg.norm(new)
 
     # Not rest / 0 in the branch that is not taken: under vmap both are.

@@ -66,7 +66,8 @@ def _rotate_pairs(
     root = gap + jnp.hypot(gap, 2 * r * c)
     tau = jnp.where(root == 0, 0, -2 * c / jnp.where(root == 0, 1, root))
     cosine = lax.rsqrt(1 + (tau * r) ** 2)
-    new = jnp.concatenate([cosine * (x - tau * r**2 * y), cosine * (y + tau * x)], axis=1)
+    new = jnp.concatenate([x - (tau * r**2)[None] * y, y + tau[None] * x], axis=1)
+    new = new * jnp.tile(cosine, 2)[None]
     both = jnp.concatenate([p, q])
     new, grown = _normalised(new, logs[both])
     seen = jnp.where(jnp.isneginf(logs[q]), 0, jnp.abs(c))
@@ -78,7 +79,7 @@ def _normalised(
 ) -> tuple[Float[Array, "m n"], Float[Array, " n"]]:
     """Unit columns, their lengths moved into the logarithms."""
     norms = jnp.linalg.norm(columns, axis=0)
-    return columns / jnp.where(norms == 0, 1, norms), logs + jnp.log(norms)
+    return columns / jnp.where(norms == 0, 1, norms)[None], logs + jnp.log(norms)
 
 
 def _rounds(n: int) -> np.ndarray:

@@ -181,8 +181,7 @@ def _some(
     if operator.m < operator.n:
         operator = Linear(operator.m, operator.n, operator.pull, operator.push)
     leaf = jax.tree.leaves(x)[0]
-    first, after = jax.random.split(key)
-    start = jax.random.normal(first, (operator.n,), leaf.dtype)
+    start, spare = jax.random.normal(key, (2, operator.m), leaf.dtype)
     eps = float(jnp.finfo(leaf.dtype).eps)
 
     def ritz(b: Bidiagonal) -> Estimate:
@@ -197,4 +196,6 @@ def _some(
         return jnp.all(ritz(b).error <= eps ** (2 / 3) * b.matrix.max()) & (b.steps >= k)
 
     stride = most if smallest else max(16, k)
-    return ritz(golub_kahan(operator, start, after, most=most, stride=stride, done=done))
+    return ritz(
+        golub_kahan(operator, start[: operator.n], spare, most=most, stride=stride, done=done)
+    )

@@ -125,9 +125,7 @@ def plan_for(f: Callable[[PyTree], PyTree], example: PyTree, out: PyTree) -> Pla
     elif pulls is not None:
         patterns = _patterns_reverse(pulls, example, out)
     else:
-        jax.eval_shape(lambda x: jax.jvp(f, (x,), (x,)), example)  # raises what JAX has to say
-        msg = "f has neither a forward nor a reverse derivative"
-        raise TypeError(msg)
+        raise TypeError(_refusal(f, example))
     plans = []
     if pushes is not None:
         plans.append(Plan("fwd", patterns, _column_colours(patterns, example)))
@@ -179,6 +177,15 @@ def _traced(function: Callable[..., PyTree], *args: PyTree) -> Graph | None:
         return trace(function, *args)[0]
     except (TypeError, ValueError, NotImplementedError):
         return None
+
+
+def _refusal(f: Callable[[PyTree], PyTree], example: PyTree) -> str:
+    """Why f is not differentiable, in JAX's own words."""
+    try:
+        jax.eval_shape(lambda x: jax.jvp(f, (x,), (x,)), example)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        return f"f is not differentiable: {error}"
+    return "f is not differentiable in either mode: it holds a custom_vjp without a reverse rule"
 
 
 def _holds_custom_vjp(pushes: Graph) -> bool:
