@@ -116,7 +116,7 @@ def _bent_identity(x: FloatArray) -> FloatArray:
     # √(x² + 1) - 1 as x² / (√(x² + 1) + 1), which does not cancel near 0.
     y = _within(x)
     bend = y * (y / (jnp.sqrt(1 + y * y) + 1))
-    return x + 0.5 * jnp.where(y == x, bend, jnp.abs(x))
+    return jnp.where(y == x, x + 0.5 * bend, jnp.where(x > 0, 1.5, 0.5) * x).astype(x.dtype)
 
 
 @link(lambda x: _inverse_radius(x, 2))
@@ -218,7 +218,7 @@ _DENOMINATOR = (1.19160814, 4.40811795, 0.91111034, 0.34885983)
         monotone=False,
         convex=False,
         smoothness=0,
-        kinks=(-0.28658769855, 0.0),
+        kinks=(-0.28530794753627, 0.0),
         limits=(-math.inf, math.inf),
         slope_zeros=(
             -2.3628511152566654,

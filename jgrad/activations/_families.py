@@ -151,10 +151,6 @@ FAMILIES: dict[str, Family] = {
         lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)),
     ),
     "silu": Family(_silu, lambda x, beta: x * expit(beta * x)),
-    "softplus": Family(
-        _moderate(lambda phi: {"beta": math.log(2) / phi.at(0.0)}),
-        lambda x, beta: np.logaddexp(0, beta * x) / beta,
-    ),
     "squareplus": Family(
         _moderate(lambda phi: {"b": 4 * phi.at(0.0) ** 2}),
         lambda x, b: (x + np.sqrt(x * x + b)) / 2,

@@ -97,7 +97,7 @@ def tanh_exp(x: FloatArray) -> FloatArray:
       -0.3521
     """
     # From x = 6 the tanh is 1 in any dtype, and e^x has yet to overflow.
-    return x * tanh_link(jnp.exp(jnp.minimum(x, 6)))
+    return with_asymptote(lambda x: x * tanh_link(jnp.exp(jnp.minimum(x, 6))), x)
 
 
 @states(
@@ -147,10 +147,14 @@ def smish(
       >>> print(f"{smish(jnp.float32(1.0)):.4f}")
       0.4996
     """
+
     # tanh ln(1 + s) = n / (2 + n) with n = s (2 + s).
-    s = sigmoid_link(beta * x)
-    n = s * (2 + s)
-    return alpha * x * (n / (2 + n))
+    def gated(x: FloatArray) -> FloatArray:
+        s = sigmoid_link(beta * x)
+        n = s * (2 + s)
+        return x * (n / (2 + n))
+
+    return alpha * with_asymptote(gated, x, 0.6)
 
 
 @states(
@@ -175,7 +179,7 @@ def logish(x: FloatArray) -> FloatArray:
       >>> print(f"{logish(jnp.float32(1.0)):.4f}")
       0.5487
     """
-    return x * log1p_link(sigmoid_link(x))
+    return with_asymptote(lambda x: x * log1p_link(sigmoid_link(x)), x, math.log(2))
 
 
 @states(
@@ -224,7 +228,7 @@ def gish(x: FloatArray) -> FloatArray:
       >>> print(f"{gish(jnp.float32(1.0)):.4f}")
       0.6596
     """
-    return x * log1p_link(loglog_link(x))
+    return with_asymptote(lambda x: x * log1p_link(loglog_link(x)), x, math.log(2))
 
 
 @states(
@@ -248,7 +252,7 @@ def golu(x: FloatArray) -> FloatArray:
       >>> print(f"{golu(jnp.float32(1.0)):.4f}")
       0.6922
     """
-    return x * gompertz_link(x)
+    return with_asymptote(lambda x: x * gompertz_link(x), x)
 
 
 @states(

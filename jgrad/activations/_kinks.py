@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,6 @@ from ._catalog import traits
 from ._piecewise import hard_tanh, hardshrink, softshrink, threshold
 from ._rectified import elu, leaky_relu, selu
 from ._slope import slope
-
-Convention = Literal["jax", "torch", "tf"]
 
 #: Activations whose kinks move with their parameters: parameters → kinks.
 _MOVING: dict[Elementwise, Callable[..., tuple[float, ...]]] = {
@@ -54,7 +52,7 @@ def _unbound(phi: Elementwise) -> tuple[Elementwise, dict[str, Any]]:
     return phi, {**defaults, **bound}
 
 
-def kinks(phi: Elementwise, convention: Convention = "jax") -> Mapping[float, float]:
+def kinks(phi: Elementwise, convention: str = "jax") -> Mapping[float, float]:
     """The kinks of an activation of the catalogue, each with the value of φ' that is taken there.
 
     Where the framework does not have the activation, jax.nn's value stands, which is also what
@@ -87,7 +85,7 @@ def kinks(phi: Elementwise, convention: Convention = "jax") -> Mapping[float, fl
         return {x: float(slope(phi)(jnp.float32(x))) for x in points}
 
 
-def with_kinks(phi: Elementwise, convention: Convention) -> Elementwise:
+def with_kinks(phi: Elementwise, convention: str) -> Elementwise:
     """φ with the φ' of a convention at its kinks: the same values, other gradients at those points.
 
     Args:

@@ -10,6 +10,7 @@ from jgrad._types import FloatArray
 from ._catalog import Traits, states
 from ._link import activation
 from ._sigmoidal import sigmoid_link
+from ._tails import with_asymptote
 
 
 @states(
@@ -74,7 +75,7 @@ def gcu(x: FloatArray) -> FloatArray:
 
 @jax.custom_jvp
 def _snake(x: FloatArray, a: jax.Array) -> FloatArray:
-    s = jnp.sin(a * x)
+    s = jnp.where(jnp.isinf(x), 0.0, jnp.sin(a * x)).astype(x.dtype)
     return x + s * (s / a)
 
 
@@ -132,4 +133,4 @@ def sinlu(x: FloatArray, *, a: float | jax.Array = 1.0, b: float | jax.Array = 1
       >>> print(f"{sinlu(jnp.float32(1.0)):.4f}")
       1.3462
     """
-    return (x + a * jnp.sin(b * x)) * sigmoid_link(x)
+    return with_asymptote(lambda x: (x + a * jnp.sin(b * x)) * sigmoid_link(x), x)

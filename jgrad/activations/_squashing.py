@@ -357,5 +357,5 @@ def xielu(
     return jnp.where(
         x > 0,
         right * (alpha_p * right + beta),
-        alpha_n * (expm1_link(left) - left) + beta * left,
+        alpha_n * expm1_link(left) + (beta - alpha_n) * left,
     )

@@ -90,7 +90,7 @@ def test_with_kinks_changes_the_gradient_there_and_nothing_else():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="unknown kink convention 'pytorch'.*'torch'"):
+    with pytest.raises(ValueError, match=r"unknown kink convention 'pytorch'.*'torch'"):
         kinks(relu, "pytorch")
     with pytest.raises(ValueError, match="unknown activation"):
         kinks(jnp.sin)
