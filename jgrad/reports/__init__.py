@@ -2,6 +2,7 @@
 
 from . import terminal as terminal
 from ._conclude import Conclusion as Conclusion
+from ._conclude import as_plain as as_plain
 from ._conclude import conclude as conclude
 from ._page import page as page
 from ._plots import plot_activation as plot_activation

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,27 @@ def conclude(summary: Summary) -> Conclusion:
     if compared:
         points.append(("Theory beside measurement", _theory(compared)))
     return Conclusion(_title(summary), tuple(points))
+
+
+def as_plain(summary: Summary) -> dict[str, Any]:
+    """The ranking and the conclusion for machines."""
+    said = conclude(summary)
+    ranking = [
+        {
+            "label": e.label,
+            "baseline": e.baseline,
+            **e.settings,
+            "outcome": e.outcome,
+            "steps": e.steps,
+            "accuracy": e.accuracy,
+            "learning_rate": e.learning_rate,
+            "log_gain_a_layer": e.start.rate,
+            "predicted_log_gain_a_layer": e.comparison.predicted_rate if e.comparison else None,
+            "findings": e.findings,
+        }
+        for e in summary.entries
+    ]
+    return {"conclusion": said.title, "points": dict(said.points), "ranking": ranking}
 
 
 def accuracy(entry: Entry) -> str:

@@ -1,13 +1,14 @@
 """Tables for the terminal, one function each: something to say in, a rich table out."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
+from jgrad import theory
 from jgrad.activations import Traits
-from jgrad.diagnosis import Profile, factor, signed
+from jgrad.diagnosis import Profile, factor, folds, signed
 
 from ._conclude import accuracy
 from ._summary import Summary
@@ -82,6 +83,38 @@ def flow(profile: Profile, run: int = 0) -> Table:
         "φ, linear: ln of what the activation and the linear map do to the gradient norm"
     )
     return table
+
+
+def phases(
+    name: str,
+    sigma_b: float,
+    moments: theory.Moments,
+    critical: Sequence[tuple[float, float]],
+    points: Mapping[float, theory.FixedPoint],
+) -> tuple[Table, ...]:
+    """What mean-field theory says of an activation: moments, critical points, fixed points."""
+    rows = [
+        (f"E {name}", number(moments.mean), "mean output at z ~ N(0, 1)"),
+        ("E φ²", number(moments.second), "what a layer keeps of the signal"),
+        ("E φ'²", number(moments.slope_second), "what a layer keeps of the squared gradient"),
+        ("gain forward", number(moments.gain_forward), "σ_w that keeps the signal"),
+        ("gain backward", number(moments.gain_backward), "σ_w that keeps the gradient there"),
+    ]
+    for width, q in critical:
+        rows.append(("critical σ_w", number(width), f"χ₁ = 1 at σ_b = {sigma_b:g}, q = {q:.4g}"))
+    tables = [facts(rows)]
+    for width, point in points.items():
+        gain = math.log(point.chi1) / 2 if point.chi1 > 0 else -math.inf
+        depth = f"{point.xi_c:.3g} layers" if math.isfinite(point.xi_c) else "without bound"
+        rows = [
+            ("σ_w", number(width), f"with σ_b = {sigma_b:g}"),
+            ("q*", number(point.q), "where z² settles" + ("" if point.stable else " (unstable)")),
+            ("c*", number(point.c), "where the correlation of two inputs settles"),
+            ("χ₁", number(point.chi1), f"so the gradient {folds(gain)}"),
+            ("depth scale", depth, "how deep two inputs are told apart"),
+        ]
+        tables.append(facts(rows))
+    return tuple(tables)
 
 
 def facts(rows: Iterable[tuple[str, str, str]]) -> Table:
