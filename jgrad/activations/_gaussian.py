@@ -67,6 +67,10 @@ def gelu(x: FloatArray, *, accuracy: str = "faithful") -> FloatArray:
       x: of any float dtype.
       accuracy: "fast" takes jax.nn's form and loses up to 90 ulp of the left tail, and all of it
         from x = -13 in float32.
+
+    Example:
+      >>> gelu(jnp.array([-2.0, 0.0, 1.5])).round(4)
+      Array([-0.0455,  0.    ,  1.3998], dtype=float32)
     """
     return by_accuracy(accuracy, _gelu, partial(jax.nn.gelu, approximate=False))(x)
 
@@ -115,7 +119,7 @@ def _inner_decay(x: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _bounded(x: FloatArray) -> FloatArray:
-    """X within ±30, where e^-|v| is long 0 in any dtype."""
+    """`x` within ±30, where e^-|v| is long 0 in any dtype."""
     return jnp.clip(x, -30, 30)
 
 
@@ -194,5 +198,9 @@ def gelu_tanh(x: FloatArray, *, accuracy: str = "faithful") -> FloatArray:
       x: of any float dtype.
       accuracy: "fast" takes jax.nn's form and loses the left tail: φ and φ' are exactly 0 from
         x = -4.9 in float32, and φ' is NaN from |x| = 1e19.
+
+    Example:
+      >>> gelu_tanh(jnp.array([-2.0, 0.0, 1.5])).round(4)
+      Array([-0.0454   ,  0.       ,  1.3995999], dtype=float32)
     """
     return by_accuracy(accuracy, _gelu_tanh, partial(jax.nn.gelu, approximate=True))(x)

@@ -18,7 +18,7 @@ from jgrad._types import Elementwise
 
 
 def derivative_of(f: Elementwise) -> Elementwise:
-    """F' as autodiff gives it, of the shape and dtype of the input."""
+    """The derivative as autodiff gives it, of the shape and dtype of the input."""
 
     def derivative(x: jax.Array) -> jax.Array:
         return jax.jvp(f, (x,), (jnp.ones_like(x),))[1]

@@ -29,7 +29,7 @@ from ._normal import near_one, upper_half
 )
 @activation
 def identity(x: FloatArray) -> FloatArray:
-    """X itself."""
+    """The identity, x."""
     return x
 
 
@@ -49,7 +49,12 @@ def identity(x: FloatArray) -> FloatArray:
 )
 @activation
 def relu(x: FloatArray) -> FloatArray:
-    """Rectified linear unit, max(x, 0); slope 0 at 0."""
+    """Rectified linear unit, max(x, 0); slope 0 at 0.
+
+    Example:
+      >>> relu(jnp.array([-2.0, 0.0, 1.5])).round(4)
+      Array([0. , 0. , 1.5], dtype=float32)
+    """
     return jnp.where((x > 0) | jnp.isnan(x), x, 0.0).astype(x.dtype)
 
 
@@ -69,7 +74,12 @@ def relu(x: FloatArray) -> FloatArray:
 )
 @activation
 def leaky_relu(x: FloatArray, *, negative_slope: float | jax.Array = 0.01) -> FloatArray:
-    """X for x ≥ 0, else `negative_slope` · x; slope 1 at 0."""
+    """Leaky rectifier: x for x ≥ 0, else `negative_slope` · x; slope 1 at 0.
+
+    Example:
+      >>> leaky_relu(jnp.array([-2.0, 0.0, 1.5])).round(4)
+      Array([-0.02,  0.  ,  1.5 ], dtype=float32)
+    """
     return jnp.where(x >= 0, x, negative_slope * x)
 
 
@@ -123,7 +133,12 @@ def _left(x: FloatArray) -> FloatArray:
 )
 @activation
 def elu(x: FloatArray, *, alpha: float | jax.Array = 1.0) -> FloatArray:
-    """Exponential linear unit: x for x > 0, else α (e^x - 1)."""
+    """Exponential linear unit: x for x > 0, else α (e^x - 1).
+
+    Example:
+      >>> elu(jnp.array([-2.0, 0.0, 1.5])).round(4)
+      Array([-0.86469996,  0.        ,  1.5       ], dtype=float32)
+    """
     return jnp.where(x > 0, x, _expm1(_left(x), jnp.asarray(alpha, x.dtype)))
 
 
@@ -150,7 +165,12 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 )
 @activation
 def selu(x: FloatArray) -> FloatArray:
-    """Self-normalising exponential linear unit, λ elu(x; α), λ ≈ 1.0507, α ≈ 1.6733."""
+    """Self-normalising exponential linear unit, λ elu(x; α), λ ≈ 1.0507, α ≈ 1.6733.
+
+    Example:
+      >>> selu(jnp.array([-2.0, 0.0, 1.5])).round(4)
+      Array([-1.5202,  0.    ,  1.5761], dtype=float32)
+    """
     factor = jnp.asarray(_SELU_SCALE * _SELU_ALPHA, x.dtype)
     return jnp.where(x > 0, _SELU_SCALE * x, _expm1(_left(x), factor))
 
@@ -210,6 +230,11 @@ def _(primals: tuple, tangents: tuple) -> tuple:
 )
 @activation
 def celu(x: FloatArray, *, alpha: float | jax.Array = 1.0) -> FloatArray:
-    """Continuously differentiable exponential linear unit: x for x > 0, else α (e^(x/α) - 1)."""
+    """Continuously differentiable exponential linear unit: x for x > 0, else α (e^(x/α) - 1).
+
+    Example:
+      >>> celu(jnp.array([-2.0, 0.0, 1.5])).round(4)
+      Array([-0.86469996,  0.        ,  1.5       ], dtype=float32)
+    """
     alpha = jnp.asarray(alpha, x.dtype)
     return jnp.where(x > 0, x, _settling(_left(x), alpha))

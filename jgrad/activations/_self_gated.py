@@ -17,7 +17,7 @@ from ._softplus import softplus_link
 
 
 def _finite(x: FloatArray) -> FloatArray:
-    """X within ±1e9, where every activation has long reached its asymptote."""
+    """`x` within ±1e9, where every activation has long reached its asymptote."""
     return jnp.clip(x, -1e9, 1e9)
 
 
@@ -49,7 +49,8 @@ def _silu(x: FloatArray) -> FloatArray:
     return jnp.where(x >= 0, x, e * (_finite(x) * scale)) / (1 + e * scale)
 
 
-def _log_slope_silu(x: FloatArray) -> FloatArray:
+def _log_slope_silu(x: FloatArray, beta: float | jax.Array = 1.0) -> FloatArray:
+    x = beta * x
     near = jnp.clip(x, -1e30, 1e30)
     return jnp.log(jnp.abs(1 + near * sigmoid_link(-near))) - softplus_link(-x)
 
@@ -64,21 +65,30 @@ def _log_slope_silu(x: FloatArray) -> FloatArray:
         limits=(0.0, math.inf),
         slope_zeros=(-1.27846454276107379,),
         saturates="left",
-        source="Hendrycks & Gimpel, 2016, arXiv:1606.08415; Elfwing et al., 2017, arXiv:1702.03118",
+        source="Hendrycks & Gimpel, 2016, arXiv:1606.08415; Elfwing et al., 2017, arXiv:1702.03118; "
+        "Ramachandran, Zoph & Le, 2017, arXiv:1710.05941 (β)",
     ),
     aliases=("swish",),
     log_slope=_log_slope_silu,
 )
 @activation
-def silu(x: FloatArray, *, accuracy: str = "faithful") -> FloatArray:
-    """Sigmoid linear unit, x σ(x).
+def silu(x: FloatArray, *, beta: float | jax.Array = 1.0, accuracy: str = "faithful") -> FloatArray:
+    """Sigmoid linear unit, x σ(β x); β is Swish's, 1 unless it is trained.
 
     Args:
       x: of any float dtype.
+      beta: steepness of the gate, not 0.
       accuracy: "fast" takes jax.nn's form and loses the last four units of the left tail (0 from
         x = -87.3) and, to the right, the second derivative: 0 from x = 16.6 in float32.
+
+    Example:
+      >>> silu(jnp.array([-2.0, 0.0, 1.5])).round(4)
+      Array([-0.2384,  0.    ,  1.2264], dtype=float32)
     """
-    return by_accuracy(accuracy, _silu, jax.nn.silu)(x)
+    form = by_accuracy(accuracy, _silu, jax.nn.silu)
+    if isinstance(beta, float) and beta == 1:
+        return form(x)
+    return form(beta * x) / beta
 
 
 # mish, with e = e^x: x n / D, n = e (e + 2), D = n + 2; to the right of 0 in q = e^-x. With
@@ -156,5 +166,10 @@ def _log_slope_mish(x: FloatArray) -> FloatArray:
 )
 @activation
 def mish(x: FloatArray) -> FloatArray:
-    """X tanh(softplus(x))."""
+    """Self-gated by a tanh: x tanh(softplus(x)).
+
+    Example:
+      >>> mish(jnp.array([-2.0, 0.0, 1.5])).round(4)
+      Array([-0.2525,  0.    ,  1.4034], dtype=float32)
+    """
     return _mish(x)

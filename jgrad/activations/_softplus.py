@@ -35,7 +35,12 @@ def softplus_link(x: FloatArray) -> FloatArray:
 )
 @activation
 def softplus(x: FloatArray) -> FloatArray:
-    """ln(1 + e^x)."""
+    """ln(1 + e^x).
+
+    Example:
+      >>> softplus(jnp.array([-2.0, 0.0, 1.5])).round(4)
+      Array([0.1269   , 0.6931   , 1.7013999], dtype=float32)
+    """
     return softplus_link(x)
 
 
@@ -55,38 +60,50 @@ def softplus(x: FloatArray) -> FloatArray:
 )
 @activation
 def log_sigmoid(x: FloatArray) -> FloatArray:
-    """Ln σ(x) = -ln(1 + e^-x)."""
+    """The logarithm of the sigmoid, ln σ(x) = -ln(1 + e^-x).
+
+    Example:
+      >>> log_sigmoid(jnp.array([-2.0, 0.0, 1.5])).round(4)
+      Array([-2.1269, -0.6931, -0.2014], dtype=float32)
+    """
     return -softplus_link(-x)
 
 
 # squareplus, with h = x / √b: √b/2 (h + r), r = √(1 + h²).
 
 
+def _squared_radius(h: FloatArray) -> FloatArray:
+    """1 + h², of the largest h that does not overflow where h is larger."""
+    largest = 0.5 * math.sqrt(float(jnp.finfo(h.dtype).max))
+    a = jnp.minimum(jnp.abs(h), largest)
+    return 1 + a * a
+
+
 def _radius(h: FloatArray) -> FloatArray:
     """√(1 + h²), without overflow."""
     a = jnp.abs(h)
-    small = jnp.minimum(a, 1e9)
-    return jnp.where(a < 1e9, jnp.sqrt(1 + small * small), a)
+    return jnp.where(a > 1e9, a, jnp.sqrt(_squared_radius(h)))
 
 
 def _bounded(h: FloatArray) -> FloatArray:
-    """h, made finite."""
+    """`h`, made finite."""
     largest = float(jnp.finfo(h.dtype).max) / 4
     return jnp.clip(h, -largest, largest)
 
 
 def _tilt(h: FloatArray) -> FloatArray:
-    """H / r, between -1 and 1."""
+    """`h / r`, between -1 and 1."""
     h = _bounded(h)
     return h / _radius(h)
 
 
 def _inverse_radius(h: FloatArray, n: int) -> FloatArray:
-    """(1 + h²)^(-n/2)."""
+    """(1 + h²)^(-n/2), n ≥ 3."""
 
     @link(lambda h: -n * _tilt(h) * _inverse_radius(h, n + 1))
     def power(h: FloatArray) -> FloatArray:
-        return (1 / _radius(h)) ** n
+        r = _radius(h)
+        return (1 / r) ** (n - 3) / (_squared_radius(h) * r)
 
     return power(h)
 
@@ -130,6 +147,11 @@ def _log_slope_squareplus(x: FloatArray, b: float | jax.Array = 4.0) -> FloatArr
 )
 @activation
 def squareplus(x: FloatArray, *, b: float | jax.Array = 4.0) -> FloatArray:
-    """(x + √(x² + b)) / 2."""
+    """(x + √(x² + b)) / 2.
+
+    Example:
+      >>> squareplus(jnp.array([-2.0, 0.0, 1.5])).round(4)
+      Array([0.41419998, 1.        , 2.        ], dtype=float32)
+    """
     root = jnp.sqrt(jnp.asarray(b, x.dtype))
     return 0.5 * root * _squareplus(x / root)

@@ -155,7 +155,7 @@ def all_orders(phi, x, count=4):
     return [np.asarray(y, np.float64) for y in orders(x)]
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [n for n in LIMITS if n != "celu_half"])
 def test_infinities_give_limits_and_nan_gives_nan(name, dtype):
     phi, facts = activation(name), activations.traits(name)
