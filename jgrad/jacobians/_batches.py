@@ -3,12 +3,20 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 
 from jgrad._types import PyTree
+
+from ._inputs import batch_axis
 
 
 def over_batch(one: Callable[..., PyTree], batch_size: int | None) -> Callable[..., PyTree]:
     """`one` over the leading axis of all its arguments, `batch_size` examples at a time.
+
+    The last turn of an uneven batch begins early and does some examples again, so that beside the
+    result there is never more than one turn's need; `lax.map` joins such a rest on, which takes
+    the whole result twice.
 
     Raises:
       ValueError: batch_size is below one.
@@ -18,7 +26,31 @@ def over_batch(one: Callable[..., PyTree], batch_size: int | None) -> Callable[.
     if batch_size < 1:
         msg = f"batch_size is {batch_size}; wanted a number of examples, or None for all"
         raise ValueError(msg)
-    return lambda *xs: jax.lax.map(lambda args: one(*args), xs, batch_size=batch_size)
+    several = jax.vmap(one)
+
+    def of(*xs: PyTree) -> PyTree:
+        batch = batch_axis(xs)
+        if batch <= batch_size:
+            return several(*xs)
+        starts = jnp.minimum(jnp.arange(0, batch, batch_size), batch - batch_size)
+
+        def turn(whole: PyTree, start: jax.Array) -> tuple[PyTree, None]:
+            some = [
+                jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, batch_size), x)
+                for x in xs
+            ]
+            return jax.tree.map(
+                lambda a, part: lax.dynamic_update_slice_in_dim(a, part, start, 0),
+                whole,
+                several(*some),
+            ), None
+
+        shapes = jax.eval_shape(several, *xs)
+        return lax.scan(turn, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes), starts)[
+            0
+        ]
+
+    return of
 
 
 def keys_for(key: jax.Array | None, batch: int) -> jax.Array:

@@ -57,7 +57,7 @@ class Cut:
 
 def narrowest_cut(f: Callable[[PyTree], PyTree], example: PyTree) -> Cut | None:
     """The cut of f with the fewest numbers, or None where there is no place to cut."""
-    graph, tree, _ = trace(f, example)
+    graph, tree = trace(f, example)
     active = _active(graph)
     living = _living(graph)
     places = [k for k in range(1, len(graph.nodes)) if not living[k].isdisjoint(active)]

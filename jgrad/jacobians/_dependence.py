@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jgrad._jaxpr import Graph, Node, is_elementwise
-from jgrad._jaxpr._layout import scan_split
+from jgrad._jaxpr import Graph, Node, is_elementwise, scan_split
 
 
 class Link(NamedTuple):

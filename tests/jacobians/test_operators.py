@@ -13,7 +13,7 @@ U = jnp.asarray(np.random.default_rng(3).normal(size=(3, 6)).astype(np.float32))
 
 def f(x):
     """[4] -> [6]."""
-    return jnp.tanh(x @ W) ** 2
+    return jnp.tanh(x @ jnp.asarray(W, x.dtype)) ** 2
 
 
 def matrices():
@@ -56,7 +56,7 @@ def test_wrong_shapes():
         jacobians.jtj(f)(X, V.astype(int))
 
 
-# --- Estimates: within four standard errors, and the errors themselves of the right size ------------
+# --- Estimates: within four standard errors, and the errors themselves of the right size --------
 
 N = 24
 A = np.random.default_rng(4).normal(size=(N, N)) / 8 + np.eye(N)

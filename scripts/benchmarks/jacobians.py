@@ -1,0 +1,178 @@
+"""Jacobians and singular values against vmap(jacrev), vmap(jacfwd) and torch.func."""
+
+import argparse
+import os
+import statistics
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from _interleave import interleave, ratio
+from jax import lax
+
+from jgrad import jacobians
+
+KEY = jax.random.key(0)
+
+
+def weights(*sizes: int) -> list[jax.Array]:
+    keys = jax.random.split(KEY, len(sizes))
+    pairs = zip(keys, sizes, sizes[1:], strict=False)
+    return [jax.random.normal(k, (n, m)) * (1.5 / n) ** 0.5 for k, n, m in pairs]
+
+
+def mlp(layers: list[jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    def f(x: jax.Array) -> jax.Array:
+        for w in layers:
+            x = jnp.tanh(x @ w)
+        return x
+
+    return f
+
+
+def ready(function: Callable[..., object], *args: object) -> Callable[[], object]:
+    """A call of the compiled function."""
+    compiled = jax.jit(function).lower(*args).compile()
+    return lambda: compiled(*args)
+
+
+def repeated(function: Callable[[jax.Array], jax.Array], turns: int) -> Callable[..., jax.Array]:
+    """`function` in a loop inside one program, each turn fed from the one before."""
+
+    def loop(x: jax.Array) -> jax.Array:
+        return lax.fori_loop(0, turns, lambda _, z: z + 1e-3 * function(z), x)
+
+    return loop
+
+
+def report(title: str, ways: Mapping[str, Callable[[], object]], base: str, rounds: int) -> None:
+    seconds = interleave(ways, rounds=rounds)
+    print(f"\n{title}")
+    for name, times in seconds.items():
+        spread = 1e3 * np.quantile(times, [0.25, 0.75])
+        print(
+            f"  {name:34s} {1e3 * statistics.median(times):10.3f} ms"
+            f"  [{spread[0]:.3f} ... {spread[1]:.3f}]"
+            f"   {ratio(seconds, name, base):8.3f} x {base}"
+        )
+
+
+def elementwise(rounds: int) -> None:
+    x = jax.random.normal(KEY, (64, 1024))
+    derivative = jacobians.derivative(jnp.tanh)
+
+    def by_hand(x: jax.Array) -> jax.Array:
+        return 1 - jnp.tanh(x) ** 2
+
+    matrix = ready(jax.vmap(jax.jacrev(jnp.tanh)), x[:8])
+    ways = {
+        "derivative": ready(derivative, x),
+        "vmap(jacrev), 8 of the 64": matrix,
+        "jacobian, 8 of the 64": ready(jacobians.jacobian(jnp.tanh), x[:8]),
+    }
+    report("elementwise, batch 64, width 1024", ways, "derivative", rounds)
+    ways = {
+        "derivative": ready(repeated(lambda z: jnp.tanh(z) + derivative(z), 100), x),
+        "closed form": ready(repeated(lambda z: jnp.tanh(z) + by_hand(z), 100), x),
+    }
+    report("100 passes of φ and φ' in one program", ways, "closed form", rounds)
+    for width in (512, 1024, 2048):
+        stats = jax.jit(derivative).lower(jnp.zeros((64, width))).compile().memory_analysis()
+        print(
+            f"  width {width}: {stats.temp_size_in_bytes} bytes beside {64 * width * 4} of result"
+        )
+
+
+def deep(rounds: int) -> None:
+    layers = weights(*[256] * 21)
+    f, x = mlp(layers), jax.random.normal(KEY, (64, 256))
+
+    def products(slopes: jax.Array) -> jax.Array:
+        """What cannot be left out: 19 products of [64 · 256, 256] by [256, 256]."""
+        j = layers[0] * slopes[0][:, None, :]
+        for w, slope in zip(layers[1:], slopes[1:], strict=True):
+            j = (j @ w) * slope[:, None, :]
+        return j
+
+    ways = {
+        "jacobian": ready(jacobians.jacobian(f), x),
+        "vmap(jacfwd)": ready(jax.vmap(jax.jacfwd(f)), x),
+        "vmap(jacrev)": ready(jax.vmap(jax.jacrev(f)), x),
+        "bare products": ready(products, jnp.ones((20, 64, 256))),
+    }
+    try:
+        import torch
+    except ImportError:
+        pass
+    else:
+        tensors = [torch.tensor(np.asarray(w)) for w in layers]
+
+        def theirs(x):
+            for w in tensors:
+                x = torch.tanh(x @ w)
+            return x
+
+        at = torch.tensor(np.asarray(x))
+        ways["torch.func.vmap(jacrev)"] = lambda: torch.func.vmap(torch.func.jacrev(theirs))(at)
+    report("MLP, width 256, depth 20, batch 64: full Jacobian", ways, "jacobian", rounds)
+
+
+def narrow(rounds: int) -> None:
+    f = mlp(weights(256, 256, 8, 256, 256))
+    x = jax.random.normal(KEY, (64, 256))
+    ways = {
+        "jacobian": ready(jacobians.jacobian(f), x),
+        "vmap(jacfwd)": ready(jax.vmap(jax.jacfwd(f)), x),
+        "vmap(jacrev)": ready(jax.vmap(jax.jacrev(f)), x),
+    }
+    report("autoencoder 256-256-8-256-256, batch 64", ways, "jacobian", rounds)
+
+
+def spectrum(rounds: int) -> None:
+    f = mlp(weights(2048, 2048, 2048, 2048))
+    x = jax.random.normal(KEY, (1, 2048))
+    ways = {
+        "singular_values, k = 5": ready(jacobians.singular_values(f, 5), x),
+        "Jacobian and its SVD": ready(
+            lambda x: jnp.linalg.svd(jax.vmap(jax.jacrev(f))(x), compute_uv=False)[:, :5], x
+        ),
+    }
+    few, full = (way() for way in ways.values())
+    print(f"\n  the five values differ by {float(abs(few / full - 1).max()):.1e} at most")
+    report("top 5 singular values, width 2048", ways, "singular_values, k = 5", min(rounds, 3))
+
+
+def memory(rounds: int) -> None:  # noqa: ARG001
+    f = mlp(weights(*[256] * 6))
+    print("\npeak memory beyond the result, MLP of width 256, depth 5")
+
+    def beyond(batch: int, batch_size: int | None) -> int:
+        x = jnp.zeros((batch, 256))
+        run = jax.jit(jacobians.jacobian(f, batch_size=batch_size))
+        return run.lower(x).compile().memory_analysis().temp_size_in_bytes
+
+    # What eight need at once holds their result as well, which the loop has beside the whole.
+    need = beyond(8, None) + 8 * 256 * 256 * 4
+    for batch in (8, 64, 512, 515):
+        used = beyond(batch, 8)
+        print(f"  batch {batch:4d} by 8: {used / 2**20:8.2f} MiB   {used / need:6.3f} x 8 at once")
+
+
+PARTS = {
+    "elementwise": elementwise,
+    "deep": deep,
+    "narrow": narrow,
+    "spectrum": spectrum,
+    "memory": memory,
+}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help="default: all")
+    parser.add_argument("--rounds", type=int, default=10)
+    chosen = parser.parse_args()
+    device, load = jax.devices()[0].device_kind, os.getloadavg()[0]
+    print(f"jax {jax.__version__}, {device}, {os.cpu_count()} cores, load {load:.1f}")
+    for part in chosen.parts or PARTS:
+        PARTS[part](chosen.rounds)
