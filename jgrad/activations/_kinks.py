@@ -48,8 +48,10 @@ def _unbound(phi: Elementwise) -> tuple[Elementwise, dict[str, Any]]:
         bound = {**phi.keywords, **bound}
         phi = phi.func
     keywords = inspect.signature(phi).parameters.values()
-    defaults = {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY}
-    return phi, {**defaults, **bound}
+    parameters = {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY} | bound
+    # How φ is computed is not what φ is.
+    parameters.pop("accuracy", None)
+    return phi, parameters
 
 
 def kinks(phi: Elementwise, convention: str = "jax") -> Mapping[float, float]:

@@ -71,6 +71,7 @@ def relu(x: FloatArray) -> FloatArray:
         source="Maas, Hannun & Ng, 2013, Rectifier nonlinearities improve neural network "
         "acoustic models, §2",
     ),
+    aliases=("prelu", "rrelu"),
 )
 @activation
 def leaky_relu(x: FloatArray, *, negative_slope: float | jax.Array = 0.01) -> FloatArray:

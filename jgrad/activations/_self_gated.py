@@ -65,8 +65,8 @@ def _log_slope_silu(x: FloatArray, beta: float | jax.Array = 1.0) -> FloatArray:
         limits=(0.0, math.inf),
         slope_zeros=(-1.27846454276107379,),
         saturates="left",
-        source="Hendrycks & Gimpel, 2016, arXiv:1606.08415; Elfwing et al., 2017, arXiv:1702.03118; "
-        "Ramachandran, Zoph & Le, 2017, arXiv:1710.05941 (β)",
+        source="Hendrycks & Gimpel, 2016, arXiv:1606.08415; Elfwing et al., 2017, "
+        "arXiv:1702.03118; Ramachandran, Zoph & Le, 2017, arXiv:1710.05941 (β)",
     ),
     aliases=("swish",),
     log_slope=_log_slope_silu,

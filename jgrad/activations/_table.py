@@ -24,11 +24,15 @@ def table() -> tuple[dict[str, Any], ...]:
 
 def _row(name: str) -> dict[str, Any]:
     phi, facts = CATALOG[name], traits(name)
-    keywords = inspect.signature(phi).parameters.values()
+    keywords = [
+        p
+        for p in inspect.signature(phi).parameters.values()
+        if p.kind is p.KEYWORD_ONLY and p.name != "accuracy"
+    ]
     return {
         "name": name,
         "aliases": tuple(alias for alias, canonical in ALIASES.items() if canonical == name),
-        "params": {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY},
+        "params": {p.name: p.default for p in keywords},
         "lower": facts.lower,
         "upper": facts.upper,
         "slope_lower": facts.slope_lower,

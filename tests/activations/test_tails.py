@@ -38,8 +38,8 @@ FAR = [1e3, 3.1e4, 1e7, 1e12, 1e19, 3e25]
 #: mpmath cannot take e^(e^1000); what oscillates has no tail.
 NO_FAR = {"tanh_exp", "gish", "golu", "log_log", "serf", "soft_root_sign"}
 NO_FAR |= {"sin", "gcu", "snake", "sinlu"}
-#: φ'' of the Padé unit is below 1e-20 there, and cancels to that in float32.
-CANCELS = {("rational", 2): 1e6}
+#: φ'' of the Padé unit is below 1e-12 there, and cancels to that in float32.
+CANCELS = {("rational", 2): 1e4}
 
 
 def _points(name):
@@ -50,7 +50,10 @@ def _points(name):
     return points
 
 
-@pytest.mark.parametrize("order", [0, 1, 2])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("order", [pytest.param(0, marks=SLOW), 1, pytest.param(2, marks=SLOW)])
 @pytest.mark.parametrize("name", list(CATALOG))
 def test_tails(name, order):
     points = _points(name)
@@ -67,6 +70,7 @@ def test_tails(name, order):
             assert abs(f) <= TINY * 2**18, (x, f, float(t))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 @pytest.mark.parametrize("name", list(CATALOG))
 def test_half_precision_is_float32_rounded_once(name, dtype):
