@@ -17,6 +17,7 @@ from ._graph import evaluate as evaluate
 from ._graph import trace as trace
 from ._layout import rebuild as rebuild
 from ._layout import scan_split as scan_split
+from ._layout import varying_like as varying_like
 from ._sample import sample as sample
 from ._tap import tap as tap
 from ._tap import tap_name as tap_name

@@ -87,12 +87,12 @@ class _Call:
 
 @functools.lru_cache(maxsize=4096)
 def _suits(call: _Call, dtypes: tuple[np.dtype, ...]) -> bool:
+    if call.primitive.multiple_results:  # such as a sort, which suits scalars too
+        return False
     scalars = [jax.ShapeDtypeStruct((), dtype) for dtype in dtypes]
     bind = call.primitive.bind
     try:
         out = jax.eval_shape(lambda *args: bind(*args, **call.params), *scalars)
     except Exception:  # Each primitive has its own way to refuse a shape.
         return False
-    if call.primitive.multiple_results:
-        return len(out) == 1 and out[0].shape == ()
     return out.shape == ()

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.extend.core as jex
+import numpy as np
 
 from . import _layout
 from ._source import user_frame
@@ -89,12 +90,11 @@ class Graph:
         return {v: tuple(ks) for v, ks in users.items()}
 
 
-def trace(fn: Callable[..., Any], *args: Any) -> tuple[Graph, jax.tree_util.PyTreeDef, list[Any]]:
+def trace(fn: Callable[..., Any], *args: Any) -> tuple[Graph, Any]:
     """The graph of `fn` at the shapes and dtypes of `args`.
 
     Returns:
-      The graph, whose inputs are the leaves of `args`; the tree structure of the result; the
-      leaves of the result as shapes and dtypes.
+      The graph, whose inputs are the leaves of `args`, and the tree structure of the result.
     """
     leaves, treedef = jax.tree.flatten(args)
 
@@ -102,8 +102,7 @@ def trace(fn: Callable[..., Any], *args: Any) -> tuple[Graph, jax.tree_util.PyTr
         return fn(*jax.tree.unflatten(treedef, leaves))
 
     closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
-    out_leaves, out_tree = jax.tree.flatten(shapes)
-    return from_jaxpr(closed), out_tree, out_leaves
+    return from_jaxpr(closed), jax.tree.structure(shapes)
 
 
 def from_jaxpr(closed: jex.ClosedJaxpr, scope: str = "") -> Graph:
@@ -142,6 +141,11 @@ def from_jaxpr(closed: jex.ClosedJaxpr, scope: str = "") -> Graph:
             if kind == "call":
                 (body,) = _layout.bodies(eqn)
                 outputs = walk(body, inputs, inner, Node(eqn, inputs, (), inner, kind, caller))
+            elif eqn.primitive.name == "convert_element_type" and literals.issuperset(inputs):
+                # A number that was handed to a jitted function is a number still.
+                (var,) = eqn.outvars
+                outputs = [constant(np.asarray(constants[inputs[0]], var.aval.dtype), var.aval)]
+                literals.update(outputs)
             else:
                 outputs = [number(var.aval) for var in eqn.outvars]
                 nodes.append(Node(eqn, inputs, tuple(outputs), inner, kind, caller))
@@ -171,7 +175,7 @@ def bind(node: Node, operands: Sequence[Any]) -> Sequence[Any]:
     """The node's outputs, by its own primitive."""
     eqn = node.eqn
     out = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(eqn.params))
-    return out if eqn.primitive.multiple_results else (out,)
+    return tuple(out) if eqn.primitive.multiple_results else (out,)
 
 
 def evaluate(

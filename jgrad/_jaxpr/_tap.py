@@ -11,12 +11,11 @@ _PREFIX = "jgrad.tap:"
 
 
 def tap(x: Any, name: str) -> Any:
-    """x itself, marked as a site of that name."""
+    """The value itself, marked as a site of that name."""
     return checkpoint_name(x, _PREFIX + name)
 
 
 def tap_name(node: Node) -> str:
     """The name that a node marks its value with; "" for every other node."""
-    name = node.eqn.params.get("name")
-    tapped = isinstance(name, str) and name.startswith(_PREFIX) and node.kind == "plain"
-    return name.removeprefix(_PREFIX) if tapped else ""
+    name = str(node.eqn.params.get("name", ""))
+    return name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else ""

@@ -99,6 +99,8 @@ def measuring(sites: Sequence[Site], measures: Sequence[Measure]) -> AtSite:
     """At a site, φ with a sink as its extra: the sink's gradient is the site's sums."""
 
     def at_site(index, found, phi, z, params, sink):
+        # Inside shard_map a sink is one for all shards: its gradient is summed over them.
+        sink = jax.tree.map(lambda zero: _jaxpr.varying_like(zero, z), sink)
         return _probed(phi, found, sites[index].unit_axis, measures)(z, params, sink)
 
     return at_site
@@ -148,7 +150,8 @@ def _probed(
         slope, _ = pullback(jnp.ones_like(da))
         wide_da, wide_dz, wide_slope = map(at_least_float32, (da, dz, slope))
         view = Backward(wide_da, wide_dz, wide_slope, unit_axis)
-        return dz, dparams, sums | _backward(measures, view)
+        sums = sums | _backward(measures, view)
+        return dz, dparams, jax.tree.map(lambda sum_: _jaxpr.varying_like(sum_, da), sums)
 
     probed.defvjp(forward, backward)
     return probed

@@ -111,8 +111,8 @@ class _Walk:
     """The state of one walk: the sites met so far and the names given to them."""
 
     def __init__(self, steps: Steps, opaque: Opaque):
-        self.steps = steps
-        self.opaque = opaque
+        self.steps: Steps = steps
+        self.opaque: Opaque = opaque
         self.kept: list[Site] = []
         self.parents: list[set[int]] = []
         self.seen: list[Site] = []

@@ -150,8 +150,7 @@ def gradient_flow(loss: Callable[..., Any], **options: Any) -> Callable[..., Flo
 def trace_call(fn: Callable[..., Any], args: Sequence[Any]) -> tuple[Graph, Any]:
     """The graph of a call, and the tree structure of its result."""
     with class_names(args):
-        graph, out_tree, _ = _jaxpr.trace(fn, *args)
-    return graph, out_tree
+        return _jaxpr.trace(fn, *args)
 
 
 def _positions(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:

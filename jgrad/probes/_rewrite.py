@@ -30,7 +30,7 @@ class Around:
 
 
 def skip(scale: float = 1.0) -> Around:
-    """z + scale·φ(z): a skip connection around a site's φ (He et al., 2015, arXiv:1512.03385)."""
+    """A skip connection around a site's φ: z + scale·φ(z) (He et al., 2015, arXiv:1512.03385)."""
     return Around(lambda phi, z: z + jnp.asarray(scale, z.dtype) * phi(z))
 
 

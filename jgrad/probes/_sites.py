@@ -161,6 +161,8 @@ def _read(graph: Graph, chain: Chain) -> Iterator[Found]:
             i += 1
             continue
         stretch = next(iter((*exact, *known, stretches[-1])))
+        if len(exact) > 1 and stretch.only_reduced:
+            stretch = exact[1]  # a mean of squared ReLUs is a ReLU and a loss
         yield from stretch.sites()
         i = chain.links.index(stretch.end)
 
@@ -202,6 +204,12 @@ class _Stretch:
             return False
         eps = _eps(self.graph, self.nodes)
         return all(_is_straight(values, eps) for values, _ in self.samples)
+
+    @functools.cached_property
+    def only_reduced(self) -> bool:
+        """Whether nothing but sums becomes of it, and it is no loss by itself."""
+        named = self.identity is not None and self.identity.name in _LOSSES
+        return not named and _Uses(self.graph, self.end).only_reduced
 
     def sites(self) -> Iterator[Found]:
         """The stretch as a site; or an activation inside it, where the rest is a skip around it."""

@@ -85,4 +85,5 @@ def _log_norms(tree: PyTree) -> dict[str, jax.Array]:
         path: windows(at_least_float32(jnp.asarray(leaf)))
         for path, leaf in zip(paths(tree), jax.tree.leaves(tree), strict=True)
     }
-    return {leaf: log_norm(sum_) for leaf, sum_ in (*sums.items(), ("total", sum(sums.values())))}
+    sums["total"] = jnp.sum(jnp.stack(list(sums.values())), axis=0)
+    return {leaf: log_norm(of_leaf) for leaf, of_leaf in sums.items()}

@@ -1,0 +1,415 @@
+"""The probe is transparent: for a table of programs, same value, same gradients, sites as written."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jgrad import probes
+
+pytestmark = pytest.mark.loose_promotion
+
+
+def normal(seed, *shape, dtype=jnp.float32):
+    return jax.random.normal(jax.random.key(seed), shape, dtype)
+
+
+X = normal(0, 5, 6)
+W = normal(1, 6, 6) * 0.5
+WS = normal(2, 4, 6, 6) * 0.4
+B = normal(3, 6)
+
+#: name → (loss, arguments, expected (activation, shape, steps) in program order)
+ZOO = {}
+
+
+def program(*sites, args=(W, X)):
+    def enter(loss):
+        ZOO[loss.__name__] = (loss, args, list(sites))
+        return loss
+
+    return enter
+
+
+@program(("tanh", (5, 6), ()))
+def dense(w, x):
+    return jnp.sum(jnp.tanh(x @ w + B))
+
+
+@program(("tanh", (1, 6), ()), args=(W, X[:1]))
+def batch_of_one(w, x):
+    return jnp.sum(jnp.tanh(x @ w + B))
+
+
+@program(("tanh", (5, 1), ()), args=(W[:, :1], X))
+def one_unit(w, x):
+    return jnp.sum(jnp.tanh(x @ w) * jnp.arange(5.0)[:, None])
+
+
+@program(("sigmoid", (5, 1), ()))
+def one_unit_by_a_sum(w, x):
+    return jnp.mean(jax.nn.sigmoid(jnp.sum(x @ w, axis=-1, keepdims=True)))
+
+
+@program(("tanh", (), ()), args=(W, X[0]))
+def a_scalar(w, x):
+    return jnp.tanh(w[0] @ x) * 3.0
+
+
+@program(("tanh", (5, 6), ()))
+def square_of_tanh(w, x):
+    return jnp.mean(jnp.tanh(x @ w) ** 2)
+
+
+@program(("gelu_tanh", (5, 6), ()), ("sigmoid", (5, 6), ()))
+def two_in_one_region(w, x):
+    return jnp.sum(jax.nn.sigmoid(2 * jax.nn.gelu(x @ w)) * X)
+
+
+@program(("relu", (5, 6), ()))
+def skip(w, x):
+    h = x @ w
+    return jnp.sum((h + jax.nn.relu(h)) * X)
+
+
+@program(("mish", (5, 6), ()))
+def hand_written_mish(w, x):
+    h = x @ w
+    return jnp.sum(h * jnp.tanh(jnp.log1p(jnp.exp(h))) * X)
+
+
+@program(("gelu", (5, 6), ()), ("elu", (5, 6), ()), ("selu", (5, 6), ()), ("silu", (5, 6), ()))
+def library_functions(w, x):
+    x = jax.nn.gelu(x @ w, approximate=False)
+    x = jax.nn.elu(x @ w)
+    x = jax.nn.selu(x @ w)
+    return jnp.sum(jax.nn.silu(x @ w) * X)
+
+
+@program(("custom", (5, 6), ()))
+def something_new(w, x):
+    h = x @ w
+    h = h * jnp.exp(-(h**2)) + 0.1 * h
+    return jnp.sum((h @ w) * X)
+
+
+@program(("leaky_relu", (5, 6), ()), args=((W, jnp.float32(0.3)), X))
+def prelu(params, x):
+    w, slope = params
+    h = x @ w
+    return jnp.sum(jnp.where(h > 0, h, slope * h) * X)
+
+
+@program(("leaky_relu", (5, 6), ()), args=((W, jnp.linspace(0.1, 0.4, 6)), X))
+def prelu_by_channel(params, x):
+    w, slope = params
+    h = x @ w
+    return jnp.sum(jnp.where(h > 0, h, slope * h) * X)
+
+
+@program(("tanh", (5, 6), ()), args=((W, jnp.float32(0.7), B, B), X))
+def dynamic_tanh(params, x):
+    w, alpha, gamma, beta = params
+    return jnp.sum((gamma * jnp.tanh(alpha * (x @ w)) + beta) * X)
+
+
+@program(("silu", (5, 6), ()), args=((W, jnp.float32(1.3)), X))
+def swish_beta(params, x):
+    w, beta = params
+    h = x @ w
+    return jnp.sum(h * jax.nn.sigmoid(beta * h) * X)
+
+
+@program(("silu", (5, 6), ()), ("sigmoid", (5, 3), ()))
+def gated(w, x):
+    h = jax.nn.silu(x @ w) * (x @ (2 * w))
+    a, b = jnp.split(h @ w, 2, axis=-1)
+    return jnp.sum(a * jax.nn.sigmoid(b))
+
+
+@program(("sigmoid", (5, 6), (4,)), ("sigmoid", (5, 6), (4,)), ("tanh", (5, 6), (4,)))
+def gru_over_time(w, x):
+    def step(h, x_t):
+        r = jax.nn.sigmoid(x_t @ w + h @ (0.5 * w))
+        z = jax.nn.sigmoid(x_t @ (0.3 * w) - h @ w)
+        n = jnp.tanh(x_t @ w + r * (h @ w))
+        return (1 - z) * n + z * h, None
+
+    h, _ = jax.lax.scan(step, x, jnp.stack([x, 2 * x, -x, x]))
+    return jnp.sum(h**2)
+
+
+@program(("tanh", (5, 6), (4,)), args=(WS, X))
+def scan_over_depth(ws, x):
+    h, _ = jax.lax.scan(lambda h, w: (jnp.tanh(h @ w), None), x, ws)
+    return jnp.sum(h**2)
+
+
+@program(("tanh", (5, 6), (4,)), args=(WS, X))
+def scan_in_reverse_unrolled(ws, x):
+    h, hs = jax.lax.scan(lambda h, w: (jnp.tanh(h @ w), h), x, ws, reverse=True, unroll=2)
+    return jnp.sum(h**2) + jnp.sum(hs)
+
+
+@program(("tanh", (5, 6), (3, 4)), ("relu", (5, 6), (3,)), args=(WS, X))
+def nested_scans(ws, x):
+    def outer(h, _):
+        h, _ = jax.lax.scan(lambda h, w: (jnp.tanh(h @ w), None), h, ws)
+        return jax.nn.relu(h @ ws[0]), None
+
+    h, _ = jax.lax.scan(outer, x, None, length=3)
+    return jnp.sum(h**2)
+
+
+@program(("tanh", (6,), (5,)))
+def mapped_in_turn(w, x):
+    return jnp.sum(jax.lax.map(lambda row: jnp.tanh(row @ w), x) ** 2)
+
+
+@program(("tanh", (5, 6), ()), ("relu", (5, 6), ()))
+def one_branch(w, x):
+    h = x @ w
+    h = jax.lax.cond(h.sum() > 0, lambda h: jax.nn.relu(h @ w), lambda h: jnp.tanh(h @ w), h)
+    return jnp.sum(h**2)
+
+
+@program(("tanh", (5, 6), ()), ("sin", (5, 6), ()), args=(W, X, 1))
+def one_of_several(w, x, which):
+    branches = [lambda h: jnp.tanh(h), lambda h: jnp.sin(h), lambda h: 2 * h]
+    return jnp.sum(jax.lax.switch(which, branches, x @ w) ** 2)
+
+
+@program(("tanh", (5, 6), ()))
+def loop_beside(w, x):
+    n = jax.lax.while_loop(lambda n: n < 3, lambda n: n + 1, 0)
+    return jnp.sum(jnp.tanh(x @ w)) * n
+
+
+@program(("relu", (5, 6), ()), ("tanh", (5, 6), ()))
+def rematerialised(w, x):
+    @jax.checkpoint
+    def block(h):
+        return jnp.tanh(jax.nn.relu(h @ w) @ w)
+
+    return jnp.sum(block(x) ** 2)
+
+
+@program(("tanh", (5, 6), (4,)), args=(WS, X))
+def rematerialised_scan(ws, x):
+    policy = jax.checkpoint_policies.dots_saveable
+    body = jax.checkpoint(lambda h, w: (jnp.tanh(h @ w), None), policy=policy)
+    h, _ = jax.lax.scan(body, x, ws)
+    return jnp.sum(h**2)
+
+
+@program(("tanh", (5, 6), ()))
+def vmapped_inside(w, x):
+    return jnp.sum(jax.vmap(lambda row: jnp.tanh(row @ w))(x) ** 2)
+
+
+@program(("relu", (5, 6), ()), ("tanh", (5, 6), ()))
+def jits_inside(w, x):
+    @jax.jit
+    def layer(h):
+        return jax.jit(jax.nn.relu)(h @ w)
+
+    return jnp.sum(jax.jit(jnp.tanh)(layer(x) @ w))
+
+
+@jax.custom_vjp
+def straight_through(x):
+    return jnp.round(x)
+
+
+straight_through.defvjp(lambda x: (jnp.round(x), None), lambda _, g: (g,))
+
+
+@program(("custom", (5, 6), ()))
+def elementwise_custom_vjp(w, x):
+    return jnp.sum((straight_through(x @ w) @ w) * X)
+
+
+@program(("tanh", (5, 6), ()))
+def beside_a_softmax(w, x):
+    scores = jax.nn.softmax(jnp.tanh(x @ w) @ w, axis=-1)
+    return -jnp.mean(jnp.log(jnp.sum(scores * jax.nn.one_hot(jnp.arange(5), 6), axis=-1)))
+
+
+@program(("gelu_tanh", (5, 6), ()))
+def layer_norm(w, x):
+    h = x @ w
+    h = (h - h.mean(-1, keepdims=True)) * jax.lax.rsqrt(h.var(-1, keepdims=True) + 1e-5) * B
+    return jnp.mean((jax.nn.gelu(h) - X) ** 2)
+
+
+@program(("relu", (5, 6), ()), args=(W, X, jax.random.key(9)))
+def dropout(w, x, key):
+    h = jax.nn.relu(x @ w)
+    kept = jax.random.bernoulli(key, 0.8, h.shape)
+    return jnp.sum(jnp.where(kept, h / 0.8, 0.0) * X)
+
+
+@program(("tanh", (5, 6), ()), args=(W, jnp.array([1, 0, 3, 3, 2])))
+def embedding(w, tokens):
+    return jnp.sum(jnp.tanh(w[tokens] @ w) * X)
+
+
+@program(("silu", (5, 6), ()), ("tanh", (5, 6), ()), args=(W, X))
+def mixed_precision(w, x):
+    half = w.astype(jnp.bfloat16)
+    h = jax.nn.silu(x.astype(jnp.bfloat16) @ half)
+    return jnp.sum(jnp.tanh((h @ half).astype(jnp.float32)))
+
+
+@program(("relu", (2, 4, 4, 3), ()), args=(normal(4, 3, 3, 2, 3), normal(5, 2, 4, 4, 2)))
+def convolution(kernel, image):
+    dims = ("NHWC", "HWIO", "NHWC")
+    h = jax.lax.conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=dims)
+    return jnp.sum(jax.nn.relu(h) ** 2)
+
+
+@program(("tanh", (5, 6), ()), ("tanh", (5, 6), ()))
+def accumulated(w, x):
+    return jnp.sum(jnp.tanh(x @ w)) + jnp.sum(jnp.tanh((2 * x) @ w))
+
+
+@program(("tanh", (5, 6), ()))
+def associative(w, x):
+    return jnp.sum(jax.lax.associative_scan(jnp.add, jnp.tanh(x @ w)) ** 2)
+
+
+@program(("identity", (5, 6), ()), ("tanh", (5, 6), ()))
+def tapped(w, x):
+    return jnp.sum(jnp.tanh(probes.tap(x @ w, "logits") @ w))
+
+
+def same(a, b, ulps):
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.dtype == b.dtype
+    assert a.shape == b.shape
+    eps = float(jnp.finfo(a.dtype).eps)
+    largest = np.max(np.abs(b.astype(np.float64)), initial=0.0)
+    apart = np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)), initial=0.0)
+    assert apart <= ulps * eps * largest, f"{apart / (eps * largest):.1f} ulp of the largest entry"
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_transparent_and_found(name):
+    loss, args, expected = ZOO[name]
+    value, grads, flow = jax.jit(probes.value_grad_and_flow(loss))(*args)
+    plain_value, plain_grads = jax.jit(jax.value_and_grad(loss))(*args)
+    found = [(site.activation, site.shape, site.steps) for site in flow.sites]
+    assert found == expected
+    same(value, plain_value, 0 if name != "mixed_precision" else 4)
+    jax.tree.map(lambda a, b: same(a, b, 4), grads, plain_grads)
+
+
+def test_without_jit_it_is_the_same():
+    loss, args, _ = ZOO["two_in_one_region"]
+    value, grads, _ = probes.value_grad_and_flow(loss)(*args)
+    plain_value, plain_grads = jax.value_and_grad(loss)(*args)
+    same(value, plain_value, 0)
+    same(grads, plain_grads, 4)
+
+
+def test_a_branch_counts_only_when_taken():
+    loss, (w, x), _ = ZOO["one_branch"]
+    probed = jax.jit(probes.gradient_flow(loss))
+    for sign in (1.0, -1.0):
+        flow = probed(w, sign * jnp.abs(x) @ jnp.linalg.pinv(w) @ jnp.eye(6))
+        counts = {flow[key].site.activation: float(flow[key].count) for key in flow}
+        assert sorted(counts.values()) == [0.0, 30.0]
+        assert counts["relu" if sign > 0 else "tanh"] == 30.0
+
+
+def test_shard_map_and_sharded_batches_count_everything_once():
+    devices = jax.devices()
+    if len(devices) < 2:
+        pytest.skip("one device")
+    mesh = jax.make_mesh((len(devices),), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec("batch")
+    x = normal(7, 2 * len(devices), 6)
+
+    def plain(w, x):
+        return jnp.sum(jnp.tanh(x @ w) ** 2)
+
+    def mapped(w, x):
+        tanh = jax.shard_map(
+            lambda w, x: jnp.tanh(x @ w), mesh=mesh, in_specs=(jax.P(), spec), out_specs=spec
+        )
+        return jnp.sum(tanh(w, x) ** 2)
+
+    here = jax.jit(probes.value_grad_and_flow(plain))(W, x)
+    spread = jax.device_put(x, jax.sharding.NamedSharding(mesh, spec))
+    there = jax.jit(probes.value_grad_and_flow(plain))(W, spread)
+    inside = jax.jit(probes.value_grad_and_flow(mapped))(W, spread)
+    for value, grads, flow in (there, inside):
+        same(value, here[0], 8)
+        same(grads, here[1], 8)
+        for a, b in zip(jax.tree.leaves(flow.sums), jax.tree.leaves(here[2].sums), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_vmap_outside_gives_a_flow_for_each():
+    loss, (w, x), _ = ZOO["dense"]
+    many = jnp.stack([w, 2 * w, -w])
+    _, _, flows = jax.jit(jax.vmap(probes.value_grad_and_flow(loss), (0, None)))(many, x)
+    (key,) = flows
+    for k in range(3):
+        one = probes.gradient_flow(loss)(many[k], x)
+        np.testing.assert_allclose(flows[key].log_gain[k], one[key].log_gain, rtol=1e-5)
+
+
+@jax.custom_vjp
+def opaque(x):
+    return jnp.tanh(x) @ W
+
+
+opaque.defvjp(lambda x: (opaque(x), x), lambda x, g: (g @ W.T * (1 - jnp.tanh(x) ** 2),))
+
+
+def test_what_cannot_be_entered_is_never_lost_in_silence():
+    def loss(w, x):
+        return jnp.sum(jax.nn.relu(opaque(x @ w)))
+
+    with pytest.raises(ValueError, match="custom_vjp_call .*holds tanh"):
+        probes.value_grad_and_flow(loss)(W, X)
+    value, grads, flow = probes.value_grad_and_flow(loss, opaque="allow")(W, X)
+    plain = jax.value_and_grad(loss)(W, X)
+    same(value, plain[0], 0)
+    same(grads, plain[1], 4)
+    assert [site.activation for site in flow.sites] == ["relu"]
+    roles = {site.activation: site.role for site in probes.sites(loss, all=True)(W, X)}
+    assert roles == {"relu": "activation", "tanh": "passed over"}
+
+
+def test_roles_of_what_is_no_activation():
+    loss, args, _ = ZOO["layer_norm"]
+    roles = [site.role for site in probes.sites(loss, all=True)(*args)]
+    assert roles.count("activation") == 1
+    assert roles.count("normaliser") >= 2
+    assert roles.count("loss") == 1
+    loss, args, _ = ZOO["beside_a_softmax"]
+    roles = [site.role for site in probes.sites(loss, all=True)(*args)]
+    assert sorted(roles) == ["activation", "loss", "softmax"]
+
+
+def test_frozen_parts_are_no_sites():
+    def loss(head, body, x):
+        return jnp.sum(jnp.tanh(jax.nn.relu(x @ body) @ head))
+
+    flow = probes.gradient_flow(loss)(W, W, X)
+    assert [site.activation for site in flow.sites] == ["tanh"]
+    flow = probes.gradient_flow(loss, argnums=(0, 1))(W, W, X)
+    assert [site.activation for site in flow.sites] == ["relu", "tanh"]
+
+
+def test_an_unrolled_deep_net_is_walked_in_linear_time():
+    def loss(ws, x):
+        for w in ws:
+            x = jnp.tanh(x @ w)
+        return jnp.sum(x)
+
+    found = probes.sites(loss)([W] * 120, X)
+    assert len(found) == 120
+    assert found[-1].key.endswith("#120")
