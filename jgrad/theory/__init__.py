@@ -22,6 +22,12 @@ from ._phase import depth_scale as depth_scale
 from ._phase import fixed_point as fixed_point
 from ._phase import fixed_variances as fixed_variances
 from ._phase import variance_map as variance_map
+from ._shaping import Shaped as Shaped
+from ._shaping import dks as dks
+from ._shaping import fixup_scale as fixup_scale
+from ._shaping import selu_constants as selu_constants
+from ._shaping import tat as tat
+from ._shaping import trelu_slope as trelu_slope
 from ._spectra import dead_probability as dead_probability
 from ._spectra import fuss_catalan as fuss_catalan
 from ._spectra import ginibre_exponents as ginibre_exponents

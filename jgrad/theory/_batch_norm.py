@@ -13,7 +13,7 @@ from ._sampling import NODES, WEIGHTS, Host, evaluator, resolve, sample_between
 
 def batch_norm_rate(
     phi: Elementwise | str,
-    batch: float = math.inf,
+    batch: int | float = math.inf,
     *,
     kinks: tuple[float, ...] | None = None,
 ) -> float:
@@ -45,7 +45,7 @@ def batch_norm_rate(
 
 
 def batch_norm_slope(
-    phi: Elementwise | str, batch: float, *, kinks: tuple[float, ...] | None = None
+    phi: Elementwise | str, batch: int | float, *, kinks: tuple[float, ...] | None = None
 ) -> float:
     """E φ'(y)² at a normalised pre-activation y of a batch: what the site does to squared norms.
 

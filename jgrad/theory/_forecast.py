@@ -153,7 +153,7 @@ def forecast(network: object) -> Forecast:
       >>> from jgrad.theory import Plain
       >>> f = forecast(Plain(phi="tanh", depth=50, sigma_w=1.0))
       >>> round(f.total_log_gain, 3), round(float(f.q[-1]), 5)
-      (-2.124, 0.01043)
+      (-2.123, 0.01043)
     """
     msg = (
         "forecast wants a Plain, Residual, BatchNorm, LayerNorm, Recurrent or Transformer, got "

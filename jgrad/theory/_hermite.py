@@ -35,8 +35,8 @@ def hermite(
       ValueError: q is not positive, or φ grows so fast that its coefficients are not resolved.
 
     Example:
-      >>> hermite("relu", 4).round(6)
-      array([0.398942, 0.5     , 0.282095, 0.      ])
+      >>> hermite("relu", 3).round(6)
+      array([0.398942, 0.5     , 0.282095])
     """
     phi = resolve(phi)
     z, weight, value, _ = _at_nodes(phi, q, kinks)

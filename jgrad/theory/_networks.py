@@ -93,7 +93,7 @@ class BatchNorm:
 
     phi: Elementwise | str
     depth: int
-    batch: float = math.inf
+    batch: int | float = math.inf
     kinks: tuple[float, ...] | None = None
 
 

@@ -194,7 +194,7 @@ def fixed_variances(
 
     Example:
       >>> [round(q, 4) for q in fixed_variances("gelu", 1.6)]
-      [0.7041]
+      [0.5911]
     """
     _refuse_unless_scales(sigma_w, sigma_b)
     _refuse_unless_positive(q0)
@@ -330,7 +330,7 @@ def _roots(f: Callable[[Host], Host], lowest: float, highest: float) -> list[flo
     y = f(x)
     clear = np.flatnonzero(np.isfinite(y) & (np.abs(y) > _ROUNDING))
     turns = [(i, j) for i, j in itertools.pairwise(clear) if y[i] * y[j] < 0]
-    return [_root(lambda at: float(f(np.asarray(at))), x[i], x[j]) for i, j in turns]
+    return [_root(lambda at: float(f(np.array([at]))[0]), x[i], x[j]) for i, j in turns]
 
 
 def _root(f: Callable[[float], float], low: float, high: float) -> float:

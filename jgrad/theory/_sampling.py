@@ -110,7 +110,7 @@ def _evaluator(phi: Elementwise) -> Callable[[Host], tuple[Host, Host]]:
         compiled = jax.jit(both)
 
     def evaluate(x: Host) -> tuple[Host, Host]:
-        blocks = -(-x.size // _CHUNK)
+        blocks = max(1, -(-x.size // _CHUNK))
         padded = np.zeros(blocks * _CHUNK)
         padded[: x.size] = x.ravel()
         with on_host():
