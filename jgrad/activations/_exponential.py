@@ -85,11 +85,14 @@ _TANH = (
 )  # (tanh(a)/a - 1) / a² in powers of a², on [0, 1/2]
 
 
-def tanh_of(a: FloatArray) -> FloatArray:
-    """Hyperbolic tangent of a ≥ 0."""
-    if a.dtype == jnp.float64:
+def tanh_of(x: FloatArray) -> FloatArray:
+    """Hyperbolic tangent."""
+    a = jnp.abs(x)
+    if x.dtype == jnp.float64:
         m = -jnp.expm1(-2 * a)
-        return m / (2 - m)
-    square = a * a
-    near = a + a * (square * polynomial(_TANH, square))
-    return jnp.where(a < 0.5, near, 1 - 2 / (1 + jnp.exp(2 * a)))
+        far = m / (2 - m)
+        return jnp.where(x < 0, -far, far)
+    square = x * x
+    near = x + x * (square * polynomial(_TANH, square))
+    far = 1 - 2 / (1 + jnp.exp(2 * a))
+    return jnp.where(a < 0.5, near, jnp.where(x < 0, -far, far))

@@ -95,7 +95,7 @@ def d2tanh(x: FloatArray) -> FloatArray:
 
 @link(d2tanh)
 def dtanh(x: FloatArray) -> FloatArray:
-    """Tanh' = 4 e / (1 + e)² with e = e^-2|x|."""
+    """The slope of tanh, 4 e / (1 + e)² with e = e^-2|x|."""
     e, scale = decay(2 * jnp.abs(x))
     d = 1 + e * scale
     return e * (4 * scale) / (d * d)
@@ -104,8 +104,7 @@ def dtanh(x: FloatArray) -> FloatArray:
 @link(dtanh)
 def tanh_link(x: FloatArray) -> FloatArray:
     """tanh, whose every derivative is stable."""
-    y = tanh_of(jnp.abs(x))
-    return jnp.where(x < 0, -y, y)
+    return tanh_of(x)
 
 
 def _log_slope_tanh(x: FloatArray) -> FloatArray:
