@@ -83,6 +83,34 @@ def ticks(
     return [(i * step, said(i * step)) for i in range(first, last + 1)]
 
 
+def decades(low: float, high: float) -> list[tuple[float, str]]:
+    """Ticks of a logarithmic axis: powers of ten, and 2 and 5 times them where those are few.
+
+    Example:
+      >>> [text for _, text in decades(0.04, 5.0)]
+      ['0.05', '0.1', '0.2', '0.5', '1', '2', '5']
+      >>> [text for _, text in decades(1e-4, 5.0)]
+      ['0.0001', '0.001', '0.01', '0.1', '1']
+    """
+    between = (1, 2, 5) if math.log10(high / low) < 2.5 else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    values = [m * 10.0**p for p in powers for m in between]
+    return [(v, f"{v:.6g}") for v in values if 0.999 * low <= v <= 1.001 * high]
+
+
+def layers(depth: int) -> list[tuple[float, str]]:
+    """Ticks of an axis of layers: the first, the last, and the middle where there is one.
+
+    Example:
+      >>> [text for _, text in layers(30)]
+      ['1', '10', '20', '30']
+    """
+    if depth < 4:
+        return [(i, f"{i}") for i in range(1, depth + 1)]
+    inner = [at for at, _ in ticks(0, depth, 4) if 0.1 * depth < at < 0.9 * depth]
+    return [(at, f"{at:.0f}") for at in (1, *inner, depth)]
+
+
 def power_of_ten(exponent: float) -> str:
     """10 to that power.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jgrad.diagnosis import factor, folds
+from jgrad.diagnosis import factor, folds, signed
 
 from ._summary import Entry, Summary
 
@@ -29,20 +29,19 @@ class Conclusion(NamedTuple):
 def conclude(summary: Summary) -> Conclusion:
     """Which trained, how fast and why, from the summary of a sweep."""
     points = []
-    for activation in dict.fromkeys(e.settings["activation"] for e in summary.base):
-        of_it = [e for e in summary.base if e.settings["activation"] == activation]
-        failing = [e for e in of_it if not e.trains]
-        if failing:
-            points.append((f"{activation} fails", _why_failing(failing, of_it, summary.chance)))
-            tried = [r for e in failing for r in summary.remedies(e.label)]
-            if tried:
-                points.append((f"Remedies for {activation}", _remedies(tried)))
+    for activation, failing in _failing(summary).items():
+        fails = not any(e.trained.any() for e in failing)
+        head = f"Why {activation} fails" if fails else f"Where {activation} is unsure"
+        points.append((head, _why(failing, summary)))
+        tried = [r for e in failing for r in summary.remedies(e.label)]
+        if tried:
+            points.append((f"What mends {activation}", _remedies(tried)))
     healthy = [e for e in summary.base if e.trains]
     if healthy:
         points.append(("What trains as it is", _healthy(healthy)))
     fastest = [e for e in summary.entries if e.trains and math.isfinite(e.steps)]
     if fastest:
-        points.append(("Fastest", _pace(fastest)))
+        points.append(("The fastest", _pace(fastest)))
     compared = [e for e in summary.entries if e.comparison is not None]
     if compared:
         points.append(("Theory beside measurement", _theory(compared)))
@@ -76,55 +75,79 @@ def accuracy(entry: Entry) -> str:
     return f"{100 * entry.mean:.1f}{spread} %"
 
 
+def _failing(summary: Summary) -> dict[str, list[Entry]]:
+    """Activation → its plain entries that fail, the activation that loses most gradient first."""
+    failing = sorted((e for e in summary.base if not e.trains), key=lambda e: e.start.rate)
+    kinds = dict.fromkeys(e.settings["activation"] for e in failing)
+    return {k: [e for e in failing if e.settings["activation"] == k] for k in kinds}
+
+
 def _title(summary: Summary) -> str:
     base = summary.base
     healthy = [e for e in base if e.trains]
     said = f"{len(healthy)} of {len(base)} plain {summary.depth}-layer networks train"
-    activations = dict.fromkeys(e.settings["activation"] for e in base)
-    never = [a for a in activations if not any(e.settings["activation"] == a for e in healthy)]
+    kinds = dict.fromkeys(e.settings["activation"] for e in healthy)
+    never = [kind for kind in _failing(summary) if kind not in kinds]
     if never and healthy:
         said += f", none of them with {_listed(never, 'or')}"
-    failing = [e for e in base if not e.trains and summary.remedies(e.label)]
-    mends = _mends_all(summary, failing)
-    if failing and mends:
-        whom = "the one that fails" if len(failing) == 1 else "every one of the failing"
-        whom += " that were treated" if len(failing) < len(base) - len(healthy) else ""
+    treated = [e for es in _failing(summary).values() for e in es if summary.remedies(e.label)]
+    if not treated:
+        return said + "."
+    whom = _listed(dict.fromkeys(e.settings["activation"] for e in treated))
+    mends = _mends_all(summary, treated)
+    if mends:
         return f"{said}; {_listed(mends)} mend{'s' if len(mends) == 1 else ''} {whom}."
-    if failing:
-        return f"{said}; no remedy tried mends all that fail."
-    return said + "."
+    return f"{said}; no remedy mends {whom} with every initialisation."
 
 
 def _mends_all(summary: Summary, failing: list[Entry]) -> list[str]:
-    """The remedies that made each of these train."""
-    sets = [{r.remedy for r in summary.remedies(e.label) if r.trains} for e in failing]
-    common = set.intersection(*sets) if sets else set()
-    order = [r.remedy for r in summary.entries if r.remedy in common]
-    return list(dict.fromkeys(order))
+    """The remedies that made each of these train, the fastest first."""
+    common = set.intersection(*({r.remedy for r in _mending(summary, e)} for e in failing))
+    return list(dict.fromkeys(r.remedy for r in summary.entries if r.remedy in common))
 
 
-def _why_failing(failing: list[Entry], of_it: list[Entry], chance: float) -> str:
-    inits = _listed([e.settings["init"] for e in failing])
-    worst = min(failing, key=lambda e: -abs(e.start.log_gain))
+def _mending(summary: Summary, entry: Entry) -> list[Entry]:
+    return [r for r in summary.remedies(entry.label) if r.trains]
+
+
+def _why(failing: list[Entry], summary: Summary) -> str:
+    """The outcome of an activation's failing entries, and what diagnosis says of them."""
     best = max(e.mean for e in failing)
-    which = f"with {inits} initialisation" + (
-        "" if len(failing) < len(of_it) or len(of_it) == 1 else ", all that were tried"
-    )
-    said = f"{which}, it ends at {100 * best:.0f} % accuracy or less (chance is {chance:.0%})"
-    said = said.replace("%)", " %)")
-    return f"{said}. {_course(worst)}."
+    said = [
+        f"With {_inits(failing)} it ends at {100 * best:.0f} % test accuracy"
+        f"{' or less' if len(failing) > 1 else ''}; chance is {100 * summary.chance:.0f} %."
+    ]
+    faulty = [e for e in failing if any(f.fault for f in e.findings)]
+    if faulty:
+        said.append(_course(faulty[0]))
+    sound = [e for e in failing if e not in faulty]
+    if sound:
+        rates = _listed(signed(e.start.rate) for e in sound)
+        said.append(
+            f"With {_inits(sound)} the gradient arrives ({rates} e-folds a layer), so its size at "
+            f"the start is not what stops it in {summary.step[-1]} steps."
+        )
+    later = [(e, f) for e in sound for f in e.later if f.fault and f.numbers["runs"] > 0.5]
+    if later:
+        entry, finding = later[0]
+        said.append(f"By step {entry.record[-1]}, {entry.settings['init']} is {finding}.")
+    return " ".join(said)
+
+
+def _inits(entries: list[Entry]) -> str:
+    return _listed(e.settings["init"] for e in entries)
 
 
 def _course(entry: Entry) -> str:
-    """How the gradient goes at the start, beside its forecast."""
+    """How the gradient goes at the start, beside its forecast, and who does it."""
     start = entry.start
-    said = f"With {entry.settings['init']} its gradient {folds(start.rate)}"
+    said = f"With {entry.settings['init']} the gradient {folds(start.rate)}"
     if entry.comparison is not None:
-        said += f" where theory says that it {folds(entry.comparison.predicted_rate)}"
-    said += f": {factor(start.log_gain)} of it reaches the first layer"
-    if entry.findings:
-        said += f" ({entry.findings[0].symptom}: {entry.findings[0].cause})"
-    return said
+        said += f" (theory: it {folds(entry.comparison.predicted_rate)})"
+    finding = next(f for f in entry.findings if f.fault)
+    return (
+        f"{said}, so that {factor(start.log_gain)} of it reaches the first layer; {finding.cause}."
+    )
 
 
 def _remedies(tried: list[Entry]) -> str:
@@ -138,22 +161,21 @@ def _remedies(tried: list[Entry]) -> str:
     if works:
         ordered = sorted(works.items(), key=lambda item: _median_steps(item[1]))
         each = [f"{name} ({_gist(entries)})" for name, entries in ordered]
-        said.append(f"made to train by {_listed(each)}")
+        said.append(f"it trains with {_listed(each)}")
     if partly:
         each = [f"{n} ({sum(e.trains for e in es)} of {len(es)})" for n, es in partly.items()]
-        said.append(f"in part by {_listed(each)}")
+        said.append(f"with some initialisations with {_listed(each)}")
     if fails:
         verb = "does" if len(fails) == 1 else "do"
         said.append(f"{_listed(fails)} {verb} not help" + _unchanged(by_name, fails))
-    return "; ".join(said) + "."
+    return ". ".join(part[0].upper() + part[1:] for part in said) + "."
 
 
 def _gist(entries: list[Entry]) -> str:
     rate = float(np.mean([e.start.rate for e in entries]))
     mean = np.mean([e.mean for e in entries])
     return (
-        f"{100 * mean:.0f} %, from step {_median_steps(entries):.0f} on; the gradient "
-        f"now {folds(rate)}"
+        f"{100 * mean:.0f} %, at step {_median_steps(entries):.0f}; the gradient now {folds(rate)}"
     )
 
 
@@ -170,14 +192,14 @@ def _healthy(healthy: list[Entry]) -> str:
     labels = _listed([f"{e.label} ({accuracy(e)})" for e in healthy])
     rates = [e.start.rate for e in healthy]
     low, high = min(rates), max(rates)
-    return f"{labels}. Their gradients change by {low:+.2f} to {high:+.2f} e-folds a layer."
+    return f"{labels}. Their gradients change by {signed(low)} to {signed(high)} e-folds a layer."
 
 
 def _pace(entries: list[Entry]) -> str:
     top = sorted(entries, key=lambda e: (e.steps, -e.mean))[:3]
     each = [f"{e.label} (step {e.steps:.0f}, {accuracy(e)})" for e in top]
     level = f"{100 * top[0].level:.0f} %"
-    return f"to {level} test accuracy: {_listed(each)}."
+    return f"To {level} test accuracy: {_listed(each)}."
 
 
 def _theory(compared: list[Entry]) -> str:
@@ -186,7 +208,7 @@ def _theory(compared: list[Entry]) -> str:
     off = [abs(c.measured_rate - c.predicted_rate) for c in comparisons]
     worst = compared[int(np.argmax(off))]
     return (
-        f"over {len(off)} configurations the measured gain a layer differs from the predicted one "
+        f"Over {len(off)} configurations the measured gain a layer differs from the predicted one "
         f"by {np.median(off):.3f} e-folds in the median, by {max(off):.3f} at most ({worst.label})."
     )
 

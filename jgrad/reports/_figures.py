@@ -16,9 +16,11 @@ from ._chart import (
     Frame,
     band,
     chart,
+    decades,
     dots,
     image,
     key,
+    layers,
     line,
     power_of_ten,
     ticks,
@@ -38,26 +40,29 @@ DIVERGING = LinearSegmentedColormap.from_list(
 #: No gradient arrives.
 NOTHING = (0.78, 0.80, 0.83, 1.0)
 
+_PANEL = {"width": 262.0, "height": 196.0}
 _TILE = {"width": 190.0, "height": 150.0, "left": 40.0, "right": 6.0}
 _FORECAST = "3 2.5"
 
 
 def losses(
-    title: str, entries: Sequence[Entry], names: Sequence[str], step: np.ndarray, chance: float
+    title: str,
+    entries: Sequence[Entry],
+    names: Sequence[str],
+    step: np.ndarray,
+    chance: float,
+    limits: tuple[float, float],
 ) -> str:
     """Training loss by step, mean over seeds and their range; a line an entry."""
-    top = 1.6 * max(chance, 1.0)
-    finite = np.concatenate([e.loss.ravel() for e in entries])
-    low = np.clip(finite[np.isfinite(finite)].min(initial=chance), 1e-4, chance / 20)
-    decades = range(math.ceil(math.log10(low)), math.floor(math.log10(top)) + 1)
-    labels = [(10.0**d, f"{10.0**d:g}") for d in decades]
+    low, high = limits
     frame = Frame(
-        Axis(step[0], step[-1], ticks(step[0], step[-1], 5), "training step"),
-        Axis(low, top, labels, "training loss (nats)", log=True),
+        Axis(step[0], step[-1], ticks(step[0], step[-1], 4), "training step"),
+        Axis(low, high, decades(low, high), "training loss (nats)", log=True),
+        **_PANEL,
     )
     marks = [line(frame, step[[0, -1]], np.full(2, chance), MUTED, "1 3", 1.0)]
     for i, entry in enumerate(entries):
-        curve = np.clip(np.nan_to_num(entry.loss, nan=top, posinf=top), low, top)
+        curve = np.clip(np.nan_to_num(entry.loss, nan=high, posinf=high), low, high)
         marks.append(band(frame, step, curve.min(0), curve.max(0), COLOURS[i]))
         marks.append(line(frame, step, np.exp(np.log(curve).mean(0)), COLOURS[i], DASHES[i]))
     return _panel(title, names, chart(frame, marks, _said(f"{title}: training loss by step")))
@@ -71,13 +76,14 @@ def arrivals(title: str, entries: Sequence[Entry], names: Sequence[str]) -> str:
     depth = entries[0].profiles[0].depth
     layer = np.arange(1, depth + 1)
     frame = Frame(
-        Axis(1, depth, ticks(1, depth, 5), "layer (1 is next to the input)"),
+        Axis(1, depth, layers(depth), "layer (1 is next to the input)"),
         Axis(
             low - 0.4,
             high + 0.4,
             [(v, t) for v, t in ticks(low, high, 5, power_of_ten) if v == round(v)],
-            "part of the gradient that arrives",
+            "gradient that arrives (1 = all)",
         ),
+        **_PANEL,
     )
     marks = []
     for i, (entry, part) in enumerate(zip(entries, reached, strict=True)):
@@ -86,11 +92,14 @@ def arrivals(title: str, entries: Sequence[Entry], names: Sequence[str]) -> str:
         if entry.comparison is not None:
             marks.append(line(frame, layer, _foretold(entry), INK, _FORECAST, 1.1))
     drawn = chart(frame, marks, _said(f"{title}: part of the gradient that reaches each layer"))
-    return _panel(title, [*names, "forecast"], drawn, [""] * len(names) + [_FORECAST])
+    foretold = ["forecast"] * any(e.comparison is not None for e in entries)
+    return _panel(
+        title, [*names, *foretold], drawn, [""] * len(names) + [_FORECAST] * len(foretold)
+    )
 
 
 def heat(entry: Entry) -> str:
-    """Gain of each layer (activation and linear map) by training step, mean over seeds."""
+    """Gain from each layer to the one below by training step, mean over seeds."""
     gains = np.stack([_block_gains(entry, r) for r in range(len(entry.profiles))], axis=1)
     depth, count = gains.shape
     shown = sorted({0, count // 2, count - 1})
@@ -110,7 +119,7 @@ def beside(entry: Entry, limits: tuple[float, float]) -> str:
     profile, compared = entry.profiles[0], entry.comparison
     layer = np.arange(1, profile.depth + 1)
     frame = Frame(
-        Axis(0, profile.depth + 1, ticks(1, profile.depth, 4), "layer"),
+        Axis(0, profile.depth + 1, layers(profile.depth), "layer"),
         Axis(*limits, ticks(*limits, 4), "log-gain"),
         **_TILE,
     )
@@ -176,13 +185,12 @@ def _foretold(entry: Entry) -> np.ndarray:
 
 
 def _block_gains(entry: Entry, record: int) -> np.ndarray:
-    """[depth]: log-gain of each activation and the linear map after it, mean over seeds.
+    """[depth - 1]: ln(‖δz‖ of a layer / ‖δz‖ of the one above), mean over seeds.
 
-    NaN where no gradient arrives in any seed.
+    That is what the activation and the linear map behind it do; NaN where no gradient arrives.
     """
     profile = entry.profiles[record]
-    total = profile.path("log_gain").copy()
-    total[:, :-1] += profile.path("linear_log_gain")[:, 1:]
+    total = profile.path("log_gain")[:, :-1] + profile.path("linear_log_gain")[:, 1:]
     finite = np.isfinite(total)
     count = finite.sum(0)
     total = np.where(finite, total, 0.0).sum(0)

@@ -40,12 +40,14 @@ class Entry:
       accuracy: final test accuracy by seed.
       diverged: by seed.
       loss: training loss, [seeds, steps].
-      reached: by seed, the first recorded step from which the accuracy is halfway from chance to
-        1; NaN where it never is.
-      level: that accuracy.
+      reached: by seed, the first recorded step from which the accuracy stays at the level or above;
+        NaN where it never does.
+      level: the test accuracy that counts as trained: the sweep's own, else halfway from chance
+        to 1.
       record: the training steps at which the flow was recorded.
       profiles: the flow at each of them, over seeds.
       findings: what `diagnose` says of the flow at the start, given how the loss went.
+      later: the same of the flow at the last record.
       comparison: measured beside predicted at the start; None where there is no forecast.
     """
 
@@ -61,6 +63,7 @@ class Entry:
     record: np.ndarray
     profiles: tuple[Profile, ...]
     findings: tuple[Finding, ...]
+    later: tuple[Finding, ...]
     comparison: Comparison | None
 
     @property
@@ -75,7 +78,7 @@ class Entry:
 
     @property
     def trained(self) -> np.ndarray:
-        """Bool by seed: the final test accuracy is at least halfway from chance to 1."""
+        """Bool by seed: the final test accuracy is at least the level."""
         return self.accuracy >= self.level
 
     @property
@@ -177,6 +180,7 @@ class _Table:
         size = dataset.sizes
         curve, flow = ("config", "rate", "seed", "step"), ("record", "depth")
         self.chance = 1 / int(dataset.attrs["classes"])
+        self.level = float(dataset.attrs.get("trains_above", (1 + self.chance) / 2))
         self.step, self.record = dataset["step"].values, dataset["record"].values
         self.learning_rate = dataset["learning_rate"].transpose(*curve[:2]).values
         self.loss = dataset["train_loss"].transpose(*curve).values.astype(float)
@@ -219,7 +223,7 @@ def _entry(table: _Table, c: int) -> Entry:
     profiles = tuple(_profile(table, c, best, i) for i in range(len(table.record)))
     history = History(table.loss[c, best], baseline=-math.log(table.chance))
     forecast = _forecast(table, c)
-    level = (1 + table.chance) / 2
+    level = table.level
     curves = table.accuracy[c, best]
     return Entry(
         label=table.labels["label"][c],
@@ -234,6 +238,7 @@ def _entry(table: _Table, c: int) -> Entry:
         record=table.record,
         profiles=profiles,
         findings=diagnose(profiles[0], history, forecast),
+        later=diagnose(profiles[-1], history),
         comparison=None if forecast is None else compare(forecast, profiles[0]),
     )
 
