@@ -169,12 +169,12 @@ class _Replacing:
         return self._temporary
 
     def __exit__(self, failed: object, *_: object) -> None:
-        if failed is None:
-            descriptor = os.open(self._temporary, os.O_RDWR)
-            os.fsync(descriptor)
-            os.close(descriptor)
-            self._temporary.replace(self._path)
-        else:
+        try:
+            if failed is None:
+                with self._temporary.open("rb+") as written:
+                    os.fsync(written.fileno())
+                self._temporary.replace(self._path)
+        finally:
             self._temporary.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jgrad.data import Split
 from jgrad.models import MLP
 
 from ._comparison import Comparison
+from ._forecast import Predicted, predicted
 from ._program import Point, Program
 from ._progress import Clock, Progress
 from ._step import drawn
@@ -152,17 +154,30 @@ class _Job:
 
     def run(self, clock: Clock, index: int, devices: Sequence[jax.Device] | None) -> xr.Dataset:
         """Train them all."""
-        steps = self.comparison.steps
+        steps, points = self.comparison.steps, self.points()
 
         def tell(stage: Any, step: int) -> None:
             clock.tell(stage, self.label, index, self.count, step, steps)
 
-        history = train(
-            self.program, self.points(), self.task, steps=steps, tell=tell, devices=devices
-        )
-        return self._dataset(history)
+        history = train(self.program, points, self.task, steps=steps, tell=tell, devices=devices)
+        return self._dataset(history, self.forecasts(points))
 
-    def _dataset(self, history: History) -> xr.Dataset:
+    def forecasts(self, points: Point) -> Predicted:
+        """What theory says of each initialiser, [config, depth]."""
+        of_each = self.count // len(self.comparison.inits)
+        each = [
+            predicted(
+                self.model,
+                init,
+                jax.tree.map(itemgetter(slice(i * of_each, (i + 1) * of_each)), points.params),
+                self.task.x_train,
+                batch=self.comparison.batch,
+            )
+            for i, init in enumerate(self.comparison.inits)
+        ]
+        return Predicted(*map(np.stack, zip(*each, strict=True)))
+
+    def _dataset(self, history: History, forecasts: Predicted) -> xr.Dataset:
         comparison, model = self.comparison, self.model
         configs = len(comparison.inits)
         ends = np.arange(1, comparison.steps // comparison.chunk + 1) * comparison.chunk
@@ -196,6 +211,8 @@ class _Job:
                 "step": ends,
                 "record": ends - comparison.chunk,
                 "site": list(history.sites),
+                "forecast_log_gain": forecasts.log_gain,
+                "forecast_linear_log_gain": forecasts.linear_log_gain,
             },
             {
                 "compile_seconds": history.compile_seconds,

@@ -1,0 +1,128 @@
+"""A mapped training against the plain loop over its points, written with value_and_grad."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jgrad import data, models, optim, probes
+from jgrad.models import MLP
+from jgrad.sweeps import Point, Program, train
+from jgrad.sweeps._batches import batches
+
+pytestmark = pytest.mark.loose_promotion
+
+STEPS, CHUNK, BATCH = 6, 3, 8
+SEEDS, RATES, INITS = (4, 4, 7), (0.05, 0.3, 0.1), ("xavier", "he", "orthogonal")
+
+
+def task():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(60, 5))
+    return data.split("made", x.astype(np.float32), (x[:, 0] > 0).astype(np.int32) + (x[:, 1] > 1))
+
+
+def program(**changes):
+    model = MLP(features=5, classes=3, depth=4, width=6, activation="tanh", norm="batch", skip=True)
+    settings = {"optimizer": "adam", "clip": "global_norm:0.5", "batch": BATCH, "chunk": CHUNK}
+    return Program(model=model, **(settings | changes))
+
+
+def point(k):
+    """One point, without a leading axis."""
+    _, params, state = models.build(program().model, jax.random.key(k), init=INITS[k])
+    return Point(np.uint32(SEEDS[k]), np.float32(RATES[k]), params, state)
+
+
+def points(*which):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *map(point, which))
+
+
+def by_hand(k):
+    """Losses of every step, final accuracy, and the flow's log-gains at steps 0 and CHUNK."""
+    apply = models.build(program().model, jax.random.key(0)).apply
+    split = task()
+
+    def loss(params, state, x, y):
+        logits, state = apply(params, state, x, train=True)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), state
+
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    flow_of = jax.jit(probes.value_grad_and_flow(loss, has_aux=True))
+    seed, rate, params, state = point(k)
+    chain = optim.chain(optimizer="adam", learning_rate=float(rate), clip="global_norm:0.5")
+    memory, losses, gains = chain.init(params), [], []
+    for drawn in batches(int(seed), first=0, steps=STEPS, batch=BATCH, examples=len(split.y_train)):
+        x, y = jnp.asarray(split.x_train[drawn]), jnp.asarray(split.y_train[drawn])
+        if len(losses) % CHUNK == 0:
+            gains.append(flow_of(params, state, x, y)[2].profile("log_gain"))
+        (value, state), grads = step(params, state, x, y)
+        losses.append(float(value))
+        updates, memory = chain.update(grads, memory, params)
+        params = optax.apply_updates(params, updates)
+    logits, _ = apply(params, state, jnp.asarray(split.x_test))
+    return np.array(losses), (logits.argmax(-1) == split.y_test).mean(), np.stack(gains)
+
+
+@pytest.fixture(scope="module")
+def mapped():
+    return train(program(), points(0, 1, 2), task(), steps=STEPS)
+
+
+@pytest.mark.parametrize("k", range(3))
+def test_mapped_training_equals_the_loop(mapped, k):
+    losses, accuracy, gains = by_hand(k)
+    np.testing.assert_allclose(mapped.train_loss[k], losses.reshape(-1, CHUNK).mean(1), rtol=1e-4)
+    assert mapped.test_accuracy[k, -1] == pytest.approx(accuracy, abs=1e-6)
+    np.testing.assert_allclose(mapped.profiles["log_gain"][k], gains, rtol=1e-3, atol=1e-4)
+
+
+def test_the_points_do_not_depend_on_how_they_are_shared_out(mapped):
+    alone = train(program(), points(0, 1, 2), task(), steps=STEPS, devices=jax.devices()[:2])
+    np.testing.assert_array_equal(alone.train_loss, mapped.train_loss)
+    np.testing.assert_array_equal(alone.profiles["log_dz"], mapped.profiles["log_dz"])
+
+
+def test_profiles_run_along_the_depth(mapped):
+    assert len(mapped.sites) == 4
+    for name, profile in mapped.profiles.items():
+        assert profile.shape == (3, STEPS // CHUNK, 4), name
+        assert profile.dtype == np.float32
+        assert np.isfinite(profile[..., 1:]).all(), name
+
+
+def test_a_diverged_point_leaves_the_others_alone(mapped):
+    three = points(0, 1, 2)
+    wild = three._replace(learning_rate=np.array([RATES[0], np.inf, RATES[2]], np.float32))
+    history = train(program(), wild, task(), steps=STEPS)
+    assert not np.isfinite(history.train_loss[1]).all()
+    np.testing.assert_array_equal(history.train_loss[[0, 2]], mapped.train_loss[[0, 2]])
+
+
+def test_what_is_told():
+    told = []
+    train(program(), points(0), task(), steps=STEPS, tell=lambda *event: told.append(event))
+    assert told == [("compile", 0), ("train", 3), ("train", 6)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch": 1}, "batch norm needs batches of at least 2"),
+        ({"chunk": 0}, "chunk must be at least 1, got 0"),
+        ({"optimizer": "rmsporp"}, "did you mean 'rmsprop'"),
+        ({"clip": "norm:0"}, "got 'norm:0'"),
+    ],
+)
+def test_wrong_programs(changes, words):
+    with pytest.raises(ValueError, match=words):
+        program(**changes)
+
+
+def test_wrong_steps_and_no_points():
+    with pytest.raises(ValueError, match="multiple of the chunk 3, got 7"):
+        train(program(), points(0), task(), steps=7)
+    none = jax.tree.map(lambda leaf: leaf[:0], points(0))
+    with pytest.raises(ValueError, match="no points"):
+        train(program(), none, task(), steps=STEPS)
