@@ -35,10 +35,11 @@ class Failure:
 def check_activation(phi: Elementwise, traits: Traits | None = None) -> None:
     """Asserts that a function keeps the contract of an activation.
 
-    The clauses: it keeps dtype and shape; its values and gradients at finite inputs are finite (an
-    infinite one is allowed where the value itself overflows); of a whole array, under `jit` and under
-    `vmap` it is, within rounding, what it is of one number at a time; its derivative is what finite differences say (at a kink, one
-    between those of either side); and the traits that are stated of it are true.
+    The clauses: it keeps dtype and shape; its values and gradients at finite inputs are finite
+    (an infinite one is allowed where the value itself overflows); of a whole array, under `jit`
+    and under `vmap` it is, within rounding, what it is of one number at a time; its derivative is
+    what finite differences say (at a kink, one between those of either side); and the traits that
+    are stated of it are true.
 
     Args:
       phi: an elementwise function of one float array; a chex variant of one will do.
