@@ -254,13 +254,17 @@ def rational(
     near = jnp.abs(x) <= 1
     y = jnp.where(near, x, 1)
     inside = _horner(a, y) / (1 + jnp.abs(y * _horner(b, y)))
-    # Both polynomials divided by x to the denominator's degree: powers of x would overflow.
-    far = jnp.where(near, 1, x)
+    # Both polynomials divided by x to the denominator's degree: powers of x would overflow; and
+    # farther out the leading terms alone, where the slope of the quotient would.
+    degree, excess = b.shape[0], a.shape[0] - 1 - b.shape[0]
+    middle = ~near & (jnp.abs(x) <= 1e12)
+    far = jnp.where(middle, x, 1)
     z = 1 / far
-    degree = b.shape[0]
     ratio = _horner(a[::-1], z) / (jnp.abs(z) ** degree + jnp.abs(_horner(b[::-1], z)))
-    outside = ratio * _power(far, a.shape[0] - 1 - degree) * jnp.sign(far) ** degree
-    return jnp.where(near, inside, outside)
+    outside = ratio * _power(far, excess) * jnp.sign(far) ** degree
+    farthest = jnp.where(near | middle, 1, x)
+    leading = a[-1] / jnp.abs(b[-1]) * _power(farthest, excess) * jnp.sign(farthest) ** degree
+    return jnp.where(near, inside, jnp.where(middle, outside, leading))
 
 
 def _horner(coefficients: jax.Array, x: FloatArray) -> FloatArray:
