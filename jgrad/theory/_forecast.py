@@ -303,12 +303,12 @@ def _layer_norm(network: LayerNorm) -> Forecast:
         phi, 1.0, _value_squared, _slope_squared, _slope_fourth, kinks=network.kinks
     ).tolist()
     before = gain * second + drive
-    masses = deficit_masses(phi, 1.0, kinks=network.kinks)
+    masses = deficit_masses(phi, 1.0, kinks=network.kinks)[None]
     apart = np.empty(network.depth)
     now = 1 - network.c0
     for k in range(network.depth):
         apart[k] = now
-        now = gain * second / before * float(deficits(masses, now))
+        now = gain * second / before * float(deficits(masses, now)[0])
     flat = np.ones(network.depth)
     return Forecast(
         network=network,
@@ -419,7 +419,7 @@ def _distances(
     low, high = (float(np.clip(f(log_q), -30.0, _HIGH)) for f in (np.min, np.max))
     ends = np.stack([deficit_masses(phi, math.exp(place), kinks=kinks) for place in (low, high)])
     if np.abs(ends[0] - ends[1]).max() < 1e-12:
-        return lambda _, apart: float(deficits(ends[0], apart))
+        return lambda _, apart: float(deficits(ends[:1], apart)[0])
     count = min(40, 8 + math.ceil(4 * (high - low)))
     angles = (np.arange(count) + 0.5) * math.pi / count
     places = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
@@ -430,7 +430,7 @@ def _distances(
         from_each = min(max(place, low), high) - places
         nearest = int(np.abs(from_each).argmin())
         if abs(from_each[nearest]) < 1e-12:
-            return float(deficits(masses[nearest], apart))
+            return float(deficits(masses[nearest : nearest + 1], apart)[0])
         weight = signs / from_each
         return float(weight @ deficits(masses, apart) / weight.sum())
 

@@ -83,11 +83,11 @@ def deficit_masses(
 
 
 def deficits(masses: Host, apart: float) -> Host:
-    """1 - K(c)/K(1) at c = 1 - apart, for masses [..., 639]; [...]."""
+    """1 - K(c)/K(1) at c = 1 - apart, for masses [n, 639]; [n]."""
     if apart < 1:
         return -masses @ np.expm1(DEGREES * math.log1p(-apart))
     # For c ≤ 0 the signs alternate, and what is beyond the series is nothing.
-    return 1 - masses[..., :_SERIES] @ (1 - apart) ** np.arange(_SERIES)
+    return 1 - masses[:, :_SERIES] @ (1 - apart) ** np.arange(_SERIES)
 
 
 def _power_law(total: float, slope: float) -> Host:

@@ -290,7 +290,7 @@ DUALS: MappingProxyType[str, TracedDual] = MappingProxyType(
         "erf": dual_erf,
         "sin": dual_sin,
         "cos": dual_cos,
-        "exp": dual_exp,
+        "exponential": dual_exp,
         "gaussian": dual_gaussian,
         "square": dual_square,
         "gelu": dual_gelu,

@@ -1,0 +1,122 @@
+"""Gaussian averages against mpmath, closed forms, other precisions and places to be called from."""
+
+import threading
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+
+from jgrad import theory
+
+
+def test_against_mpmath_at_a_kink_that_is_not_told():
+    # max(z - 0.37, 0)^1.5 with a cusp in its slope, at a generic variance.
+    q = 2.3
+
+    def phi(x):
+        return jnp.where(x > 0.37, x - 0.37, 0.0) * jnp.tanh(x)
+
+    with mpmath.workdps(30):
+
+        def exact(z):
+            x = mpmath.sqrt(q) * z
+            value = (x - mpmath.mpf("0.37")) * mpmath.tanh(x)
+            return value**2 * mpmath.npdf(z)
+
+        corner = mpmath.mpf("0.37") / mpmath.sqrt(q)
+        expected = float(mpmath.quad(exact, [corner, 1, 2, 4, 8, 16]))
+    (got,) = theory.average(phi, q, lambda at: at.value**2)
+    assert got == pytest.approx(expected, rel=1e-12)
+    (told,) = theory.average(phi, q, lambda at: at.value**2, kinks=(0.37,))
+    assert told == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("corner", [0.0, 1e-3, 1 / 3, 2.7])
+def test_slopes_that_jump_anywhere(corner):
+    # E φ'² of relu(x - k) is a normal tail.
+    m = theory.moments(lambda x: jnp.maximum(x - corner, 0.0))
+    assert m.slope_second == pytest.approx(float(mpmath.ncdf(-corner)), rel=1e-11)
+
+
+@pytest.mark.parametrize("q", [1e-30, 1e-4, 7.0, 300.0, 1e12])
+def test_the_same_at_every_scale(q):
+    # relu is homogeneous; sin has a closed form.
+    (second,) = theory.average("relu", q, lambda at: at.value**2)
+    assert second == pytest.approx(q / 2, rel=1e-12)
+    if q < 1e3:
+        (second,) = theory.average(jnp.sin, q, lambda at: at.value**2)
+        assert second == pytest.approx(-np.expm1(-2 * q) / 2, rel=1e-11)
+
+
+def test_a_mean_that_lies_far_out():
+    # E exp(√q z)² = exp(2q) has its mass at z = 2√q.
+    (second,) = theory.average(jnp.exp, 30.0, lambda at: at.value**2)
+    assert second == pytest.approx(np.exp(60.0), rel=1e-10)
+
+
+def test_float64_inside_a_trace_and_in_threads():
+    expected = theory.moments("gelu").second
+
+    def fresh(x):
+        return jax.nn.gelu(x, approximate=False)
+
+    @jax.jit
+    def traced(y):
+        return y * jnp.float32(theory.moments(fresh).second)
+
+    assert not jax.config.jax_enable_x64
+    assert float(traced(jnp.float32(1.0))) == pytest.approx(expected, rel=1e-6)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(theory.moments(jnp.tanh).second))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == pytest.approx([theory.moments("tanh").second] * 3, rel=1e-13)
+
+
+def test_hermite_series_sums_to_the_dual():
+    a = theory.hermite("gelu", 120, q=1.7)
+    assert float(a @ a) == pytest.approx(theory.dual("gelu")(1.7, 1.7, 1.7)[0], rel=1e-10)
+    c = -0.6
+    k, _ = theory.dual("gelu")(1.7, 1.7, c * 1.7)
+    assert float((a**2 * c ** np.arange(120)).sum()) == pytest.approx(k, rel=1e-11)
+
+
+def test_what_is_not_elementwise():
+    with pytest.raises(ValueError, match="not elementwise"):
+        theory.moments(lambda x: jax.nn.softmax(x))
+    with pytest.raises(TypeError, match=r"wanted float64\[2000\]"):
+        theory.moments(lambda x: x.sum())
+    with pytest.raises(TypeError, match="not elementwise"):
+        theory.moments(lambda x: x.astype(jnp.float32))
+    with pytest.raises(TypeError, match=r"jax\.numpy"):
+        theory.moments(lambda x: np.tanh(np.asarray(x)))
+
+
+def test_what_diverges():
+    with pytest.raises(ValueError, match="diverges"):
+        theory.moments(lambda x: jnp.exp(x * x / 3))
+    with pytest.raises(ValueError, match="diverges"):
+        theory.dual(lambda x: jnp.exp(x * x / 3))(1.0, 1.0, 0.3)
+    # Just below: E exp(z²/4.5) is finite.
+    m = theory.moments(lambda x: jnp.exp(x * x / 9))
+    assert m.second == pytest.approx((1 - 4 / 9) ** -0.5, rel=1e-9)
+
+
+def test_what_cannot_be_resolved():
+    with pytest.raises(ValueError, match="oscillates too fast"):
+        theory.moments(lambda x: jnp.sin(1e7 * x))
+
+
+def test_names_and_variances():
+    with pytest.raises(ValueError, match="did you mean 'relu'"):
+        theory.moments("rleu")
+    for q in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="positive and finite"):
+            theory.average("relu", q, lambda at: at.value)
