@@ -30,7 +30,8 @@ class Traits:
       smoothness: the largest k with φ in Cᵏ; -1 where φ itself jumps, math.inf where smooth.
       kinks: the points where some derivative of φ (or φ itself) jumps, in increasing order.
       limits: φ at -inf and at +inf (math.nan where there is no limit).
-      slope_zeros: isolated points with φ' = 0, beside what `saturates` says of the ends.
+      slope_zeros: isolated points with φ' = 0, beside what `saturates` says of the ends; where
+        there are infinitely many, those in [-10, 10].
       saturates: the sides on which φ' → 0: "left", "right", "both" or "none".
       source: where the definition is from: authors, year, arXiv id or DOI, equation.
     """
