@@ -1,5 +1,6 @@
 """The commands, each a thin layer: options in, one call of the library, tables or JSON out."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,18 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def _names(text: str) -> tuple[str, ...]:
     """Names between commas, as a tuple."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _scale(text: str) -> float:
+    """A finite number that is at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        msg = f"a number of at least 0 is wanted, got {text!r}"
+        raise click.BadParameter(msg)
+    return value
 
 
 def _examples(*lines: str) -> str:
@@ -78,8 +91,17 @@ def activations(name: str | None, plot: Path | None, as_json: bool) -> None:
     )
 )
 @click.argument("activation")
-@click.option("--sigma-w", type=float, help="Scale of the weights, √(fan_in · variance).")
-@click.option("--sigma-b", type=float, default=0.0, show_default=True, help="Scale of the biases.")
+@click.option(
+    "--sigma-w", type=_scale, metavar="NUMBER", help="Scale of the weights, √(fan_in · variance)."
+)
+@click.option(
+    "--sigma-b",
+    type=_scale,
+    metavar="NUMBER",
+    default="0",
+    show_default=True,
+    help="Scale of the biases.",
+)
 @click.option("--plot", type=_PATH, help="Draw the order-to-chaos plane to this file.")
 @as_json
 def theory(

@@ -40,7 +40,12 @@ class Span(NamedTuple):
 
 
 def span(profile: Profile, first: int, last: int, runs: np.ndarray) -> Span:
-    """The gains between two positions, averaged over the runs chosen by a bool [runs]."""
+    """The gains between two positions, averaged over the runs chosen by a bool [runs].
+
+    NaN where none is chosen.
+    """
+    if not runs.any():
+        return Span(first, last, math.nan, math.nan, math.nan)
     total = profile.path("log_dz")[runs, first] - profile.path("log_da")[runs, last]
     # Below a place where the gradient became exactly 0 the gains are 0/0: they are left out.
     activation = np.nansum(profile.path("log_gain")[runs, first : last + 1], axis=-1)

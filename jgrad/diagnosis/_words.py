@@ -11,9 +11,11 @@ def folds(log_gain: float) -> str:
       'falls by e^0.31 a layer'
       >>> folds(0.02)
       'grows by e^0.02 a layer'
-      >>> folds(0.001)
-      'keeps its size'
+      >>> folds(0.001), folds(math.nan)
+      ('keeps its size', 'is not finite')
     """
+    if not math.isfinite(log_gain):
+        return "becomes exactly 0" if log_gain == -math.inf else "is not finite"
     if abs(log_gain) < 0.005:
         return "keeps its size"
     verb = "falls" if log_gain < 0 else "grows"
@@ -42,7 +44,7 @@ def factor(log_gain: float) -> str:
     if log_gain == -math.inf:
         return "exactly 0"
     if not math.isfinite(log_gain):
-        return "inf"
+        return "nothing finite"
     tens = log_gain / math.log(10)
     if abs(tens) >= 30:
         return f"1e{tens:+.0f}"

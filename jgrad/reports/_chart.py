@@ -72,7 +72,7 @@ def ticks(
     """Round values between two ends, about `count` of them, with their texts.
 
     Example:
-      >>> ticks(0, 30, 4)
+      >>> ticks(0.0, 30.0, 4)
       [(0.0, '0'), (10.0, '10'), (20.0, '20'), (30.0, '30')]
     """
     raw = (high - low) / max(count - 1, 1)
@@ -106,9 +106,9 @@ def layers(depth: int) -> list[tuple[float, str]]:
       ['1', '10', '20', '30']
     """
     if depth < 4:
-        return [(i, f"{i}") for i in range(1, depth + 1)]
-    inner = [at for at, _ in ticks(0, depth, 4) if 0.1 * depth < at < 0.9 * depth]
-    return [(at, f"{at:.0f}") for at in (1, *inner, depth)]
+        return [(float(i), f"{i}") for i in range(1, depth + 1)]
+    inner = [at for at, _ in ticks(0.0, float(depth), 4) if 0.1 * depth < at < 0.9 * depth]
+    return [(at, f"{at:.0f}") for at in (1.0, *inner, float(depth))]
 
 
 def power_of_ten(exponent: float) -> str:

@@ -56,7 +56,7 @@ def losses(
     """Training loss by step, mean over seeds and their range; a line an entry."""
     low, high = limits
     frame = Frame(
-        Axis(step[0], step[-1], ticks(step[0], step[-1], 4), "training step"),
+        Axis(step[0], step[-1], ticks(float(step[0]), float(step[-1]), 4), "training step"),
         Axis(low, high, decades(low, high), "training loss (nats)", log=True),
         **_PANEL,
     )

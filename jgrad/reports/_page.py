@@ -86,7 +86,8 @@ def _ranking(summary: Summary) -> str:
 <thead><tr><th class="number secondary">#</th><th>configuration</th><th>outcome</th>
 <th class="number">steps</th><th class="number">accuracy</th>
 <th class="strip secondary">each seed</th>
-<th class="number secondary">learning rate</th><th class="number secondary">log-gain a layer</th>
+<th class="number secondary">learning<br>rate</th>
+<th class="number secondary">log-gain<br>a layer</th>
 <th class="number secondary">theory</th><th class="secondary">diagnosis</th></tr></thead>
 <tbody>{rows}</tbody></table></div>"""
     level, chance = 100 * summary.entries[0].level, 100 * summary.chance
@@ -297,7 +298,7 @@ def _hex(colour: tuple[float, float, float, float]) -> str:
 
 def _prose(text: str) -> str:
     """Words with their powers raised: e^0.31, and 1.2e-05 as 1.2 × 10⁻⁵."""
-    text = re.sub(r"e\^([\d.]+)", r"e<sup>\1</sup>", _text(text))
+    text = re.sub(r"e\^(\d+(?:\.\d+)?)", r"e<sup>\1</sup>", _text(text))
 
     def power(found: re.Match[str]) -> str:
         return f"{found[1]} × 10<sup>{int(found[2])}</sup>".replace("-", "−")

@@ -129,7 +129,7 @@ def _tails(axes: Axes, phi: Callable[[jax.Array], jax.Array]) -> None:
                 where = np.flatnonzero(np.asarray(z) == first)[0]
                 axes.axvspan(first, side * 60, color=COLOURS[1], alpha=0.10, lw=0)
                 axes.annotate(
-                    f"autodiff says 0 from z = {number(first)}",
+                    f"autodiff says 0 from z = {number(float(first))}",
                     (first, true[where]),
                     xytext=(0.97 if side > 0 else 0.03, 0.9),
                     textcoords="axes fraction",

@@ -1,0 +1,57 @@
+"""The conclusion says what the numbers say."""
+
+import json
+
+import pytest
+
+from jgrad import reports
+from jgrad.cli._output import plain
+
+
+@pytest.fixture(scope="module")
+def said(sweep):
+    return reports.conclude(reports.summarise(sweep))
+
+
+def test_the_title_counts_and_names(said):
+    assert said.title.startswith("5 of 12 plain 30-layer networks train, none of them with sigmoid")
+    assert "mend" in said.title
+    for remedy in ("layer norm", "batch norm", "skip"):
+        assert remedy in said.title
+    assert "clip" not in said.title
+
+
+def test_the_reasons_stand_beside_theory(said):
+    points = dict(said.points)
+    assert "falls by e^1.4" in points["Why sigmoid fails"]
+    assert "theory: it falls by e^1.45 a layer" in points["Why sigmoid fails"]
+    assert "the activation does" in points["Why sigmoid fails"]
+    assert "Why tanh fails" not in points
+    assert points["What mends sigmoid"].startswith("It trains with ")
+    assert "do not help" in points["What mends sigmoid"]
+
+
+def test_a_remedy_that_mends_some_is_told_from_one_that_mends_all(said):
+    assert "adam" in dict(said.points)["What mends relu"].split("not help")[0]
+
+
+def test_what_fails_with_a_sound_gradient_is_not_blamed_on_it(sweep):
+    changed = sweep.copy(deep=True)
+    config = list(changed.label.values).index("relu + he")
+    changed["test_accuracy"][config] = 0.2
+    text = dict(reports.conclude(reports.summarise(changed)).points)["Why relu fails"]
+    assert "With he the gradient arrives" in text
+
+
+def test_without_any_failure(sweep):
+    healthy = sweep.isel(config=[list(sweep.label.values).index("tanh + he")])
+    said = reports.conclude(reports.summarise(healthy))
+    assert said.title == "1 of 1 plain 30-layer networks train."
+
+
+def test_for_machines(sweep):
+    summary = reports.summarise(sweep)
+    again = json.loads(json.dumps(plain(reports.as_plain(summary))))
+    assert len(again["ranking"]) == sweep.sizes["config"]
+    assert again["ranking"][-1]["findings"][0]["symptom"] == "vanishing"
+    assert again["ranking"][-1]["steps"] is None
