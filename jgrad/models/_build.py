@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jgrad import inits
@@ -73,6 +74,8 @@ def build(
     def apply(
         params: PyTree, state: PyTree, x: jax.Array, *, train: bool = False
     ) -> tuple[jax.Array, PyTree]:
+        # Flax writes new moments into a NumPy array in place, which would change the caller's.
+        state = jax.tree.map(jnp.asarray, state)
         merged: Any = nnx.merge(graph, nnx.State(params), nnx.State(state))
         outputs = merged(x, train=train)
         return outputs, nnx.to_pure_dict(nnx.state(merged, nnx.Not(nnx.Param)))

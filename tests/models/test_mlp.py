@@ -26,10 +26,7 @@ def moved(tree, seed=5, dtype=np.float64):
     """The tree with every leaf moved to a generic place (biases off 0, scales off 1)."""
     generator = np.random.default_rng(seed)
     return jax.tree.map(
-        lambda leaf: (
-            np.asarray(leaf, dtype) + 0.3 * generator.normal(size=leaf.shape).astype(dtype)
-        ),
-        tree,
+        lambda leaf: jnp.asarray(leaf + 0.3 * generator.normal(size=leaf.shape), dtype), tree
     )
 
 
@@ -119,6 +116,16 @@ def test_gradients_equal_finite_differences(norm, skip):
         # Fourth-order central difference.
         expected = (8 * (at(ε) - at(-ε)) - (at(2 * ε) - at(-2 * ε))) / (12 * ε)
         assert slope == pytest.approx(expected, rel=1e-7, abs=1e-9)
+
+
+def test_apply_changes_nothing_in_place():
+    """Flax alone would write the new moments into a NumPy state."""
+    apply, params, state = build(config(norm="batch"), jax.random.key(0))
+    state = jax.tree.map(np.array, state)
+    before = jax.tree.map(np.copy, state)
+    _, after = apply(params, state, examples(), train=True)
+    jax.tree.map(np.testing.assert_array_equal, state, before)
+    assert np.any(after["first"]["norm"]["norm"]["mean"])
 
 
 def test_the_program_does_not_grow_with_depth():
