@@ -72,7 +72,7 @@ def of_vanishing(profile: Profile, span: Span) -> tuple[str, ...]:
                 f"loses a factor {1 / sup:.3g} or more that the weights must give back"
             )
     if math.isfinite(span.rate) and slope_second > SATURATED * (0.0 if math.isnan(sup) else sup**2):
-        found.append(f"weights {math.exp(-span.rate):.2f} times larger at initialisation")
+        found.append(f"weights about {math.exp(-span.rate):.2f} times as large at initialisation")
     return (
         *found,
         "skip connections, which carry the gradient past the layers",
@@ -86,7 +86,7 @@ def of_exploding(profile: Profile, span: Span) -> tuple[str, ...]:
     del profile
     found = []
     if math.isfinite(span.rate):
-        found.append(f"weights {math.exp(-span.rate):.2f} times as large at initialisation")
+        found.append(f"weights about {math.exp(-span.rate):.2f} times as large at initialisation")
     return (
         *found,
         "orthogonal initialisation, whose gain does not spread from layer to layer",

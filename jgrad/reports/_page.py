@@ -83,7 +83,7 @@ def _points(points: Iterable[tuple[str, str]]) -> str:
 def _ranking(summary: Summary) -> str:
     rows = "".join(_row(place, e, summary) for place, e in enumerate(summary.entries, 1))
     table = f"""<div class="wide"><table>
-<thead><tr><th class="number secondary">#</th><th>configuration</th><th>outcome</th>
+<thead><tr><th class="number secondary">#</th><th>configuration</th><th class="secondary">outcome</th>
 <th class="number">steps</th><th class="number">accuracy</th>
 <th class="strip secondary">each seed</th>
 <th class="number secondary">learning<br>rate</th>
@@ -111,8 +111,8 @@ def _row(place: int, entry: Entry, summary: Summary) -> str:
     told = " · ".join(str(f) for f in entry.findings)
     return (
         f'<tr><td class="number secondary">{place}</td><td>{_text(entry.label)}</td>'
-        f'<td class="{kind}">{_text(entry.outcome)}</td><td class="number">{steps}</td>'
-        f'<td class="number">{accuracy(entry)}</td>'
+        f'<td class="secondary {kind}">{_text(entry.outcome)}</td><td class="number">{steps}</td>'
+        f'<td class="number {kind}">{accuracy(entry)}</td>'
         f'<td class="strip secondary">{_strip(entry, summary)}</td>'
         f'<td class="number secondary">{entry.learning_rate:g}</td>'
         f'<td class="number secondary">{signed(entry.start.rate)}</td>'

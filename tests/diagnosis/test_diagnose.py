@@ -42,7 +42,7 @@ def test_an_identity_net_with_small_weights_vanishes_by_its_linear_maps(hand):
     assert finding.numbers["linear"] == pytest.approx(29 * math.log(gain), abs=1.5)
     assert "the linear maps do 100 % of it" in finding.cause
     [weights] = [r for r in finding.remedies if r.startswith("weights")]
-    assert float(weights.split()[1]) == pytest.approx(1 / gain, rel=0.1)
+    assert float(weights.split()[2]) == pytest.approx(1 / gain, rel=0.1)
 
 
 def test_a_relu_net_with_large_weights_explodes(hand):
