@@ -21,8 +21,8 @@ def sharpness(
     The value of `hessian_eigenvalues(loss, 1)`, where arguments and errors are described.
 
     Example:
-      >>> sharpness(lambda p: 3 * p["a"] ** 2 + p["a"] * p["b"])({"a": 1.0, "b": 2.0}).round(4)
-      Array(6.1623, dtype=float32)
+      >>> sharpness(lambda p: 3 * p["a"] ** 2 + p["a"] * p["b"])({"a": 1.0, "b": 2.0}).round(1)
+      Array(6.2, dtype=float32)
     """
     largest = hessian_eigenvalues(loss, 1, steps=steps)
     return lambda params, *args, key=None: largest(params, *args, key=key).value[0]

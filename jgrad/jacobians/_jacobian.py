@@ -1,7 +1,6 @@
 """Batched Jacobians of any function of one example."""
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 from jgrad._names import unknown
 from jgrad._types import PyTree
@@ -11,12 +10,12 @@ from ._coloured import one_jacobian
 from ._inputs import as_arrays, as_structs, batch_axis, one_example, output_of
 from ._structure import dense_plan, plan_for
 
-Mode = Literal["auto", "fwd", "rev"]
+_MODES = ("auto", "fwd", "rev")
 
 
 def jacobian(
     f: Callable[[PyTree], PyTree],
-    mode: Mode = "auto",
+    mode: str = "auto",
     batch_size: int | None = None,
     *,
     batched: bool = True,
@@ -47,8 +46,8 @@ def jacobian(
       Array([[[2., 0., 0.],
               [0., 4., 0.]]], dtype=float32)
     """
-    if mode not in get_args(Mode):
-        raise ValueError(unknown("mode", mode, get_args(Mode)))
+    if mode not in _MODES:
+        raise ValueError(unknown("mode", mode, _MODES))
 
     def of(x: PyTree) -> PyTree:
         x = as_arrays(x)

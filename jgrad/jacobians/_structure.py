@@ -110,11 +110,13 @@ def structure(f: Callable[[PyTree], PyTree], x: PyTree, *, batched: bool = True)
     return Structure(_kind(plan, example, out), plan.mode, plan.products, plain)
 
 
-def dense_plan(mode: Literal["fwd", "rev"], example: PyTree, out: PyTree) -> Plan:
+def dense_plan(mode: str, example: PyTree, out: PyTree) -> Plan:
     """The plan that makes no use of any structure."""
     ins, outs = jax.tree.leaves(example), jax.tree.leaves(out)
     patterns = tuple(tuple(Pattern(o.shape, i.shape, ()) for i in ins) for o in outs)
-    return Plan(mode, patterns, tuple(leaf.shape for leaf in (ins if mode == "fwd" else outs)))
+    if mode == "fwd":
+        return Plan("fwd", patterns, tuple(leaf.shape for leaf in ins))
+    return Plan("rev", patterns, tuple(leaf.shape for leaf in outs))
 
 
 def plan_for(f: Callable[[PyTree], PyTree], example: PyTree, out: PyTree) -> Plan:

@@ -27,7 +27,7 @@ def network(x):
 
 def numpys(x, f=network):
     with jax.enable_x64(True):
-        jac = jax.vmap(jax.jacfwd(f))(jnp.asarray(np.asarray(x, float)))
+        jac = jax.jit(jax.vmap(jax.jacfwd(f)))(jnp.asarray(np.asarray(x, float)))
     return np.linalg.svd(np.asarray(jac), compute_uv=False)
 
 
@@ -38,7 +38,13 @@ def _x():
 
 @pytest.mark.parametrize(
     "choice",
-    [{}, {"k": 4}, {"k": 17}, {"k": 3, "smallest": True}, {"k": 2, "batch_size": 2}],
+    [
+        {},
+        {"k": 4},
+        {"k": 3, "smallest": True},
+        pytest.param({"k": 17}, marks=pytest.mark.slow),
+        pytest.param({"k": 2, "batch_size": 2}, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_against_numpy_and_within_the_bound(x, choice):
@@ -51,6 +57,7 @@ def test_against_numpy_and_within_the_bound(x, choice):
     np.testing.assert_allclose(found.value, want, atol=3e-6)
 
 
+@pytest.mark.slow
 def test_wide_maps(x):
     def wide(x):
         return jnp.asarray(W[:5, :], x.dtype) @ jnp.sin(x)
@@ -59,6 +66,7 @@ def test_wide_maps(x):
     np.testing.assert_allclose(got, numpys(x, wide), atol=3e-6)
 
 
+@pytest.mark.slow
 def test_float64(x):
     with jax.enable_x64(True):
         x = jnp.asarray(np.asarray(x, float))
