@@ -4,7 +4,6 @@ import functools
 from typing import Any
 
 import jax
-import numpy as np
 
 from ._graph import Graph, Node
 
@@ -61,7 +60,7 @@ def _body_is_elementwise(node: Node) -> bool:
     return all(is_elementwise(body, inner) or is_broadcast(body, inner) for inner in body.nodes)
 
 
-def _suits_scalars(node: Node, dtypes: tuple[np.dtype, ...]) -> bool:
+def _suits_scalars(node: Node, dtypes: tuple[Any, ...]) -> bool:
     params = node.eqn.params
     key = tuple(sorted((name, repr(value)) for name, value in params.items()))
     return _suits(_Call(node, key), dtypes)
@@ -86,7 +85,7 @@ class _Call:
 
 
 @functools.lru_cache(maxsize=4096)
-def _suits(call: _Call, dtypes: tuple[np.dtype, ...]) -> bool:
+def _suits(call: _Call, dtypes: tuple[Any, ...]) -> bool:
     if call.primitive.multiple_results:  # such as a sort, which suits scalars too
         return False
     scalars = [jax.ShapeDtypeStruct((), dtype) for dtype in dtypes]

@@ -85,13 +85,13 @@ def _shardings(eqn: jex.JaxprEqn) -> list[Any]:
     return [None if type(s).__name__ == "UnspecifiedValue" else s for s in given]
 
 
-def varying_like(x: jax.Array, like: jax.Array) -> jax.Array:
+def varying_like(x: Any, like: Any) -> Any:
     """`x`, said to vary over the mesh axes that `like` varies over; itself outside shard_map."""
     axes = _varying(like) - _varying(x)
     return jax.lax.pcast(x, tuple(axes), to="varying") if axes else x
 
 
-def _varying(x: jax.Array) -> frozenset[Any]:
+def _varying(x: Any) -> frozenset[Any]:
     aval = jax.typeof(x)
     kind_of_axes = getattr(aval, "manual_axis_type", None)
     return getattr(aval, "vma", frozenset()) if kind_of_axes is None else kind_of_axes.varying

@@ -95,11 +95,24 @@ def windows(x: jax.Array) -> jax.Array:
 
 def log_norm(sums: jax.Array) -> jax.Array:
     """½ ln Σ x² from the sums of `windows`, shape [..., 3] -> [...]; -inf where every x is 0."""
-    down, plain, up = (sums[..., k] for k in range(3))
-    shift = 64 * math.log(2.0)
-    chosen = jnp.where(jnp.isfinite(up), up, jnp.where(jnp.isfinite(plain), plain, down))
-    offset = jnp.where(jnp.isfinite(up), -shift, jnp.where(jnp.isfinite(plain), 0.0, shift))
-    return 0.5 * jnp.log(chosen) + offset
+    sum_, exponent = _window(sums)
+    return 0.5 * jnp.log(sum_) - exponent * math.log(2.0)
+
+
+def norm(sums: jax.Array) -> jax.Array:
+    """√Σ x² from the sums of `windows`, shape [..., 3] -> [...]."""
+    sum_, exponent = _window(sums)
+    return jnp.sqrt(sum_) * jnp.exp2(-exponent)
+
+
+def _window(sums: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The sum at the largest scale at which it is finite, and the exponent of that scale."""
+    down, plain, up = (sums[..., k] for k in range(len(WINDOWS)))
+    exponents = [jnp.asarray(e, sums.dtype) for e in WINDOWS]
+    in_plain = jnp.isfinite(plain)
+    sum_ = jnp.where(jnp.isfinite(up), up, jnp.where(in_plain, plain, down))
+    exponent = jnp.where(in_plain, exponents[1], exponents[0])
+    return sum_, jnp.where(jnp.isfinite(up), exponents[2], exponent)
 
 
 def count_by_unit(mask: jax.Array, unit_axis: int) -> jax.Array:

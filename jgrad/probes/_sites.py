@@ -145,8 +145,12 @@ def _behind_normalisers(graph: Graph, found: Sequence[Found]) -> set[int]:
         behind.add(v)
         if v in graph.maker:
             node = graph.nodes[graph.maker[v]]
-            if is_elementwise(graph, node) and len({*node.inputs} - graph.literals) == 1:
-                pending += [u for u in node.inputs if u not in graph.literals]
+            operands = {*node.inputs} - graph.literals
+            same = node.kind == "plain" and all(
+                _size(graph, u) == _size(graph, v) for u in operands
+            )
+            if len(operands) == 1 and same:
+                pending += operands
     return behind
 
 

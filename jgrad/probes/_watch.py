@@ -8,7 +8,7 @@ from jgrad._numerics import at_least_float32
 from jgrad._trees import paths
 from jgrad._types import PyTree
 
-from ._measures import log_norm, windows
+from ._measures import norm, windows
 
 
 def tap(x: jax.Array, name: str) -> jax.Array:
@@ -56,34 +56,33 @@ def watch(
       0.1
     """
     trees = {"param": params, "grad": grads, "update": updates, "clipped": clipped}
-    given = {name: tree for name, tree in trees.items() if tree is not None}
-    logs = {name: _log_norms(tree) for name, tree in given.items()}
-    leaves = {name: tuple(of_leaf) for name, of_leaf in logs.items()}
+    norms = {name: _norms(tree) for name, tree in trees.items() if tree is not None}
+    leaves = {name: tuple(of_leaf) for name, of_leaf in norms.items()}
     if len(set(leaves.values())) > 1:
         msg = "the trees differ: " + "; ".join(f"{k} has {list(v)}" for k, v in leaves.items())
         raise ValueError(msg)
     scalars = {
-        f"{leaf}/{name}_norm": jnp.exp(log)
-        for name, of_leaf in logs.items()
+        f"{leaf}/{name}_norm": value
+        for name, of_leaf in norms.items()
         if name != "clipped"
-        for leaf, log in of_leaf.items()
+        for leaf, value in of_leaf.items()
     }
     if params is not None and updates is not None:
-        for leaf, log in logs["update"].items():
-            scalars[f"{leaf}/update_ratio"] = jnp.exp(log - logs["param"][leaf])
+        for leaf, value in norms["update"].items():
+            scalars[f"{leaf}/update_ratio"] = value / norms["param"][leaf]
     if grads is not None and clipped is not None:
-        for leaf, log in logs["clipped"].items():
-            before = logs["grad"][leaf]
-            kept = jnp.where(jnp.isneginf(before), 1.0, jnp.exp(log - before))
+        for leaf, after in norms["clipped"].items():
+            before = norms["grad"][leaf]
+            kept = jnp.where(before == 0, 1.0, after / jnp.where(before == 0, 1.0, before))
             scalars[f"{leaf}/clipped_share"] = 1.0 - kept
     return scalars
 
 
-def _log_norms(tree: PyTree) -> dict[str, jax.Array]:
-    """Leaf path → ln of its norm; "total" → that of all."""
+def _norms(tree: PyTree) -> dict[str, jax.Array]:
+    """Leaf path → its norm; "total" → that of all."""
     sums = {
         path: windows(at_least_float32(jnp.asarray(leaf)))
         for path, leaf in zip(paths(tree), jax.tree.leaves(tree), strict=True)
     }
     sums["total"] = jnp.sum(jnp.stack(list(sums.values())), axis=0)
-    return {leaf: log_norm(of_leaf) for leaf, of_leaf in sums.items()}
+    return {leaf: norm(of_leaf) for leaf, of_leaf in sums.items()}

@@ -1,0 +1,251 @@
+"""Measures equal those computed by hand from an explicitly perturbed copy; flows add and read right."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jgrad import activations, probes
+from jgrad.probes import _measures
+
+pytestmark = pytest.mark.loose_promotion
+
+
+def normal(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+X, W1, W2 = normal(0, 7, 5), 0.4 * normal(1, 5, 6), 0.4 * normal(2, 6, 3)
+
+
+def perturbed(w1, w2, x, at_z1, at_a1, at_z2, at_a2):
+    """The network with zeros added on both sides of its activations: their gradients are δz and δa."""
+    a1 = jax.nn.relu(x @ w1 + at_z1) + at_a1
+    a2 = jnp.tanh(a1 @ w2 + at_z2) + at_a2
+    return jnp.mean(a2**3)
+
+
+def loss(w, x):
+    return perturbed(*w, x, 0.0, 0.0, 0.0, 0.0)
+
+
+def by_hand(dtype=jnp.float32):
+    w1, w2, x = (v.astype(dtype) for v in (W1, W2, X))
+    zeros = [jnp.zeros(shape, dtype) for shape in ((7, 6), (7, 6), (7, 3), (7, 3))]
+    deltas = jax.grad(perturbed, argnums=(3, 4, 5, 6))(w1, w2, x, *zeros)
+    dz1, da1, dz2, da2 = (np.asarray(d, np.float64) for d in deltas)
+    z1 = np.asarray(x @ w1, np.float64)
+    a1 = np.maximum(z1, 0)
+    z2 = np.asarray(jnp.asarray(a1, dtype) @ w2, np.float64)
+    return [(z1, a1, (z1 > 0) * 1.0, da1, dz1), (z2, np.tanh(z2), 1 - np.tanh(z2) ** 2, da2, dz2)]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_measures_equal_those_by_hand(dtype):
+    cast = jax.tree.map(lambda v: v.astype(dtype), ((W1, W2), X))
+    flow = jax.jit(probes.gradient_flow(loss, measures="all"))(*cast)
+    rtol = 2e-5 if dtype == jnp.float32 else 0.03
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)  # noqa: E731
+    for key, (z, a, slope, da, dz) in zip(flow, by_hand(dtype), strict=True):
+        site = flow[key]
+        assert float(site.count) == z.size
+        close(site.z_mean, z.mean())
+        close(site.z_second, (z**2).mean())
+        close(site.a_mean, a.mean())
+        close(site.a_second, (a**2).mean())
+        close(site.slope_mean, slope.mean())
+        close(site.slope_second, (slope**2).mean())
+        close(site.log_da, np.log(np.linalg.norm(da)))
+        close(site.log_dz, np.log(np.linalg.norm(dz)))
+        close(site.sums["da"], da.sum())
+        close(site.sums["dz"], dz.sum())
+        close(site.zero_slope_share, (slope == 0).mean())
+        close(site.zero_gradient_share, (dz == 0).mean())
+        assert (np.asarray(site.dead) == (slope == 0).all(0)).all()
+        assert (np.asarray(site.unfed) == (dz == 0).all(0)).all()
+        assert float(site.nonfinite) == 0
+        close(site.mean_log_slope, np.log(slope[slope > 0]).mean())
+
+
+def test_log_gains_add_up_along_the_main_path():
+    flow = probes.gradient_flow(loss)((W1, W2), X)
+    gains, linear = flow.profile("log_gain"), flow.profile("linear_log_gain")
+    (z1, _, _, _, dz1), (_, _, _, da2, dz2) = by_hand()
+    da1 = by_hand()[0][3]
+    np.testing.assert_allclose(linear[1], np.log(np.linalg.norm(da1) / np.linalg.norm(dz2)), 1e-4)
+    np.testing.assert_allclose(gains.sum() + jnp.nansum(linear), flow.total_log_gain, 1e-5)
+    np.testing.assert_allclose(
+        flow.total_log_gain, np.log(np.linalg.norm(dz1) / np.linalg.norm(da2)), 1e-4
+    )
+
+
+def test_steps_of_a_scan_are_those_of_the_loop():
+    ws = normal(3, 4, 5, 5)
+
+    def scanned(ws, x, *, reverse=False):
+        h, _ = jax.lax.scan(lambda h, w: (jnp.tanh(h @ w), None), x, ws, reverse=reverse)
+        return jnp.sum(h**2)
+
+    def looped(ws, x):
+        for w in ws:
+            x = jnp.tanh(x @ w)
+        return jnp.sum(x**2)
+
+    in_scan = jax.jit(probes.gradient_flow(scanned))(ws, X)
+    in_loop = jax.jit(probes.gradient_flow(looped))(ws, X)
+    for name in ("log_gain", "linear_log_gain", "slope_mean", "a_second"):
+        np.testing.assert_allclose(in_scan.profile(name), in_loop.profile(name), rtol=1e-4)
+    assert len(in_scan.profile_names()) == 4
+    backwards = probes.gradient_flow(lambda ws, x: scanned(ws, x, reverse=True))(ws[::-1], X)
+    np.testing.assert_allclose(
+        backwards.profile("log_gain"), in_loop.profile("log_gain"), rtol=1e-4
+    )
+    (key,) = in_scan
+    np.testing.assert_allclose(
+        in_scan[key].linear_log_gain, in_loop.profile("linear_log_gain"), rtol=1e-4
+    )
+    summed = probes.gradient_flow(scanned, steps="sum")(ws, X)
+    np.testing.assert_allclose(summed[key].sums["dz2"], in_scan[key].sums["dz2"].sum(0), rtol=1e-5)
+
+
+def test_parents_and_the_main_path():
+    def residual(w, x):
+        for _ in range(3):
+            x = x + jax.nn.relu(x @ w)
+        return jnp.sum(jnp.tanh(x @ w))
+
+    flow = probes.gradient_flow(residual)(normal(4, 5, 5), X)
+    assert [site.parents for site in flow.sites] == [(), (0,), (0, 1), (0, 1, 2)]
+    assert len(flow.main_path) == 4
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 2), ()])
+@pytest.mark.parametrize("size", [1e-30, 1e-25, 1.0, 1e30])
+def test_gradients_of_any_size_read_right(size, shape):
+    def tiny(x):
+        return jnp.sum(jnp.tanh(x)) * jnp.float32(size)
+
+    flow = jax.jit(probes.gradient_flow(tiny))(jnp.full(shape, 0.5))
+    (site,) = flow.values()
+    n = int(np.prod(shape))
+    np.testing.assert_allclose(site.log_da, np.log(size) + 0.5 * np.log(n), rtol=1e-5)
+    np.testing.assert_allclose(site.log_gain, np.log(1 - np.tanh(0.5) ** 2), rtol=1e-4)
+
+
+def test_a_sum_over_passes_and_a_scaled_loss():
+    probed = jax.jit(probes.gradient_flow(loss))
+    whole, halves = probed((W1, W2), X[:6]), [probed((W1, W2), X[k : k + 3]) for k in (0, 3)]
+    # A mean over half of the batch has a δ twice as large.
+    both = halves[0].scale(0.5) + halves[1].scale(0.5)
+    assert float(both.passes) == 2
+    for key in whole:
+        for name in ("log_da", "log_dz", "a_second", "zero_slope_share", "count"):
+            np.testing.assert_allclose(
+                getattr(both[key], name), getattr(whole[key], name), rtol=1e-5
+            )
+
+
+def test_counts_are_exact_past_two_to_the_24():
+    (sums,) = probes.gradient_flow(lambda x: jnp.sum(jax.nn.relu(x)))(
+        jnp.array([1.0, -1.0])
+    ).values()
+    limbs = sums.sums["sloped"]
+    many = jax.tree.map(lambda n: n * 4095, limbs)  # as if 4,095 such passes had been added
+    assert np.asarray(_measures.read_count(many, -2)).tolist() == [4095, 0]
+    n = 3 * 2**24 + 5
+    limbs = jnp.array([n % 4096, n // 4096], jnp.float32)  # each exact, however often added to
+    assert abs(float(_measures.read_count(limbs, -1)) - n) <= 4
+
+
+def test_the_three_kinds_of_zero_are_told_apart():
+    def lost(z):
+        return jnp.sum(jnp.tanh(z))  # at z = 20 autodiff's slope is 0, the true one is not
+
+    (site,) = probes.gradient_flow(lost, measures="all")(jnp.full(4, 20.0)).values()
+    assert float(site.zero_slope_share) == 1
+    np.testing.assert_allclose(site.mean_log_slope, np.log(4) - 40, rtol=1e-6)
+
+    def dead(z):
+        return jnp.sum(jax.nn.relu(z))
+
+    (site,) = probes.gradient_flow(dead, measures="all")(jnp.full(4, -1.0)).values()
+    assert float(site.zero_slope_share) == 1
+    assert float(site.sums["log_sloped"].sum()) == 0
+
+    def underflows(z):
+        return jnp.sum(activations.sigmoid(z) * jnp.float32(1e-37))
+
+    (site,) = probes.gradient_flow(underflows, measures="all")(jnp.full(4, 9.0)).values()
+    assert float(site.zero_slope_share) == 0
+    assert float(_measures.read_count(site.sums["underflowed"], -1)) == 4
+
+
+def test_a_measure_of_ones_own():
+    def largest_is_no_sum(view):
+        return {"da4": _measures.total(view.da**4)}
+
+    mine = probes.Measure(largest_is_no_sum, "backward", order=4)
+    flow = probes.gradient_flow(loss, measures=["gains", mine])((W1, W2), X)
+    key = next(iter(flow))
+    da1 = by_hand()[0][3]
+    np.testing.assert_allclose(flow[key].sums["da4"], (da1**4).sum(), rtol=1e-4)
+    np.testing.assert_allclose(flow.scale(2.0)[key].sums["da4"], 16 * (da1**4).sum(), rtol=1e-4)
+    with pytest.raises(ValueError, match="ask for measures=.*moments"):
+        _ = flow[key].slope_mean
+
+
+def test_it_prints_and_logs():
+    flow = probes.gradient_flow(loss)((W1, W2), X)
+    text = str(flow)
+    assert "relu" in text
+    assert "the gradient's norm" in text
+    assert "<table>" in flow._repr_html_()
+    scalars = jax.jit(lambda flow: flow.scalars("probe/"))(flow)
+    assert set(scalars) >= {f"probe/{key}/log_gain" for key in flow}
+    with pytest.raises(KeyError, match="unknown site 'nowhere'"):
+        flow["nowhere"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (lambda w, x: x @ w[0], TypeError, r"real scalar; it returned float32\[7, 6\]"),
+        (lambda w, x: (jnp.sum(x), x), TypeError, "one scalar"),
+        (lambda w, x: jnp.sum(x @ w[0]), ValueError, "no activation was found"),
+    ],
+)
+def test_wrong_losses_are_refused(bad, error, message):
+    with pytest.raises(error, match=message):
+        probes.value_grad_and_flow(bad)((W1, W2), X)
+
+
+def test_wrong_options_are_refused():
+    with pytest.raises(ValueError, match="unknown measure 'moment'; did you mean 'moments'"):
+        probes.gradient_flow(loss, measures=["moment"])((W1, W2), X)
+    with pytest.raises(ValueError, match="argnums=3 for a call with 2 arguments"):
+        probes.gradient_flow(loss, argnums=3)((W1, W2), X)
+
+
+def test_the_users_own_errors_come_through():
+    def broken(w, x):
+        return jnp.sum(jnp.tanh(x @ w[1]))
+
+    with pytest.raises(TypeError, match="contracting dimensions"):
+        probes.gradient_flow(broken)((W1, W2), X)
+
+
+def test_an_auxiliary_result():
+    def with_aux(w, x):
+        value = loss(w, x)
+        return value, {"twice": 2 * value}
+
+    (value, aux), _, _ = probes.value_grad_and_flow(with_aux, has_aux=True)((W1, W2), X)
+    assert float(aux["twice"]) == 2 * float(value)
+
+
+def test_nonfinite_numbers_are_counted():
+    def overflows(x):
+        return jnp.sum(jnp.tanh(x * jnp.inf))
+
+    (site,) = probes.gradient_flow(overflows)(jnp.array([0.0, 1.0, -2.0])).values()
+    assert float(_measures.read_count(site.sums["nonfinite_z"], -1)) == 3
