@@ -21,8 +21,10 @@ def sharpness(
     The value of `hessian_eigenvalues(loss, 1)`, where arguments and errors are described.
 
     Example:
-      >>> sharpness(lambda p: 3 * p["a"] ** 2 + p["a"] * p["b"])({"a": 1.0, "b": 2.0}).round(1)
-      Array(6.2, dtype=float32)
+      >>> def loss(p):
+      ...     return 3 * p["a"] ** 2 + p["a"] * p["b"]
+      >>> round(float(sharpness(loss)({"a": 1.0, "b": 2.0})), 3)
+      6.162
     """
     largest = hessian_eigenvalues(loss, 1, steps=steps)
     return lambda params, *args, key=None: largest(params, *args, key=key).value[0]
