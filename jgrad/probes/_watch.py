@@ -53,7 +53,7 @@ def watch(
     Example:
       >>> scalars = watch(params={"w": jnp.array([3.0, 4.0])}, updates={"w": jnp.array([0.5, 0.0])})
       >>> float(scalars["w/update_ratio"])
-      0.1
+      0.1000000...
     """
     trees = {"param": params, "grad": grads, "update": updates, "clipped": clipped}
     norms = {name: _norms(tree) for name, tree in trees.items() if tree is not None}

@@ -1,4 +1,4 @@
-"""The probe is transparent: for a table of programs, same value, same gradients, sites as written."""
+"""The probe is transparent: over a table of programs, same value and gradients, sites as told."""
 
 import jax
 import jax.numpy as jnp
@@ -374,7 +374,7 @@ def test_what_cannot_be_entered_is_never_lost_in_silence():
     def loss(w, x):
         return jnp.sum(jax.nn.relu(opaque(x @ w)))
 
-    with pytest.raises(ValueError, match="custom_vjp_call .*holds tanh"):
+    with pytest.raises(ValueError, match=r"custom_vjp_call .*holds tanh"):
         probes.value_grad_and_flow(loss)(W, X)
     value, grads, flow = probes.value_grad_and_flow(loss, opaque="allow")(W, X)
     plain = jax.value_and_grad(loss)(W, X)
