@@ -96,23 +96,21 @@ def windows(x: jax.Array) -> jax.Array:
 def log_norm(sums: jax.Array) -> jax.Array:
     """½ ln Σ x² from the sums of `windows`, shape [..., 3] -> [...]; -inf where every x is 0."""
     sum_, exponent = _window(sums)
-    return 0.5 * jnp.log(sum_) - exponent * math.log(2.0)
+    return 0.5 * jnp.log(sum_) - exponent.astype(sums.dtype) * math.log(2.0)
 
 
 def norm(sums: jax.Array) -> jax.Array:
     """√Σ x² from the sums of `windows`, shape [..., 3] -> [...]."""
     sum_, exponent = _window(sums)
-    return jnp.sqrt(sum_) * jnp.exp2(-exponent)
+    return jnp.ldexp(jnp.sqrt(sum_), -exponent)
 
 
 def _window(sums: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The sum at the largest scale at which it is finite, and the exponent of that scale."""
     down, plain, up = (sums[..., k] for k in range(len(WINDOWS)))
-    exponents = [jnp.asarray(e, sums.dtype) for e in WINDOWS]
-    in_plain = jnp.isfinite(plain)
-    sum_ = jnp.where(jnp.isfinite(up), up, jnp.where(in_plain, plain, down))
-    exponent = jnp.where(in_plain, exponents[1], exponents[0])
-    return sum_, jnp.where(jnp.isfinite(up), exponents[2], exponent)
+    at_plain, at_up = jnp.isfinite(plain), jnp.isfinite(up)
+    sum_ = jnp.where(at_up, up, jnp.where(at_plain, plain, down))
+    return sum_, jnp.where(at_up, WINDOWS[2], jnp.where(at_plain, WINDOWS[1], WINDOWS[0]))
 
 
 def count_by_unit(mask: jax.Array, unit_axis: int) -> jax.Array:
