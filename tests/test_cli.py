@@ -1,6 +1,7 @@
 """The commands as a user meets them: exit status, one line on stderr, nothing overwritten."""
 
 import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import click.testing
 import numpy as np
 import pytest
+from rich.console import Console
 
 import jgrad.cli
 from jgrad import results, sweeps
@@ -378,8 +380,9 @@ def test_learning_rates_by_optimiser():
     assert comparison.learning_rates["adam"] == (0.01, 0.02, 0.03)
 
 
-def test_progress_in_words():
-    at = sweeps.Progress(
+@pytest.fixture
+def at():
+    return sweeps.Progress(
         stage="train",
         program="tanh",
         index=1,
@@ -388,8 +391,31 @@ def test_progress_in_words():
         step=40,
         steps=160,
         elapsed=3.0,
-        remaining=None,
+        remaining=9.4,
     )
+
+
+def test_progress_in_words(at):
     assert _live.doing(at) == "training tanh (2 of at most 12): 27 at once, step 40/160"
     compiling = dataclasses.replace(at, stage="compile")
     assert _live.doing(compiling) == "compiling tanh (2 of at most 12)"
+
+
+def test_plain_progress_is_a_line_for_each_program_and_stage(at):
+    out = io.StringIO()
+    with _live.live(Console(file=out, force_terminal=False, width=40)) as tell:
+        for stage in ("compile", "train", "train", "train"):
+            tell(dataclasses.replace(at, stage=stage))
+    lines = out.getvalue().splitlines()
+    assert lines == [
+        "compiling tanh (2 of at most 12), 3 s, about 9 s left",
+        "training tanh (2 of at most 12): 27 at once, step 40/160, 3 s, about 9 s left",
+    ]
+
+
+def test_live_progress_draws_a_bar(at):
+    out = io.StringIO()
+    with _live.live(Console(file=out, force_terminal=True, width=120)) as tell:
+        tell(at)
+    assert "training tanh" in out.getvalue()
+    assert "about 9 s left" in out.getvalue()

@@ -19,20 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     0: done. 2: what was asked for cannot be done, one line on stderr says why. 130: interrupted.
     Whatever nobody foresaw keeps its traceback.
     """
-    absent = [name for name in _LAB if importlib.util.find_spec(name) is None]
-    if absent:
-        _leave(2, f"the command line needs {', '.join(absent)}: pip install 'jgrad[lab]'")
-    import click
-
-    from ._commands import jgrad
-
     try:
-        jgrad.main(arguments, prog_name="jgrad", standalone_mode=False)
-    except click.exceptions.Exit as end:
-        sys.exit(end.exit_code)
-    except click.ClickException as error:
-        _leave(2, error.format_message())
-    except (click.Abort, KeyboardInterrupt):
+        _run(arguments)
+    except KeyboardInterrupt:
         _leave(130, "interrupted")
     except BrokenPipeError:
         # Whoever read the output has seen enough; the flush at exit must not complain either.
@@ -46,6 +35,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not _raised_by_jgrad(error):
             raise
         _leave(2, str(error))
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    """The command itself; click's own ways of ending become exit statuses."""
+    absent = [name for name in _LAB if importlib.util.find_spec(name) is None]
+    if absent:
+        _leave(2, f"the command line needs {', '.join(absent)}: pip install 'jgrad[lab]'")
+    import click
+
+    from ._commands import jgrad
+
+    try:
+        jgrad.main(arguments, prog_name="jgrad", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.ClickException as error:
+        _leave(2, error.format_message())
+    except click.Abort as end:
+        raise KeyboardInterrupt from end
 
 
 def _raised_by_jgrad(error: BaseException) -> bool:

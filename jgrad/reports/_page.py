@@ -83,8 +83,8 @@ def _points(points: Iterable[tuple[str, str]]) -> str:
 def _ranking(summary: Summary) -> str:
     rows = "".join(_row(place, e, summary) for place, e in enumerate(summary.entries, 1))
     table = f"""<div class="wide"><table>
-<thead><tr><th class="number secondary">#</th><th>configuration</th><th class="secondary">outcome</th>
-<th class="number">steps</th><th class="number">accuracy</th>
+<thead><tr><th class="number secondary">#</th><th>configuration</th>
+<th class="secondary">outcome</th><th class="number">steps</th><th class="number">accuracy</th>
 <th class="strip secondary">each seed</th>
 <th class="number secondary">learning<br>rate</th>
 <th class="number secondary">log-gain<br>a layer</th>

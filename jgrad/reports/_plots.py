@@ -61,12 +61,18 @@ def _drawing() -> Iterator[None]:
         yield
 
 
-def _save(figure: Figure, path: str | Path) -> Path:
+def _kind(path: str | Path) -> str:
+    """The file type that a path's ending asks for."""
     kind = Path(path).suffix.lstrip(".") or "png"
-    known = figure.canvas.get_supported_filetypes()
+    known = Figure().canvas.get_supported_filetypes()
     if kind not in known:
         msg = f"cannot draw a .{kind}; a plot's file ends in one of {', '.join(sorted(known))}"
         raise ValueError(msg)
+    return kind
+
+
+def _save(figure: Figure, path: str | Path) -> Path:
+    kind = _kind(path)
     return replacing(path, lambda part: figure.savefig(part, format=kind, dpi=160))
 
 
@@ -81,6 +87,7 @@ def plot_activation(name: str, path: str | Path) -> Path:
       ValueError: no such activation, or a file type that cannot be drawn.
     """
     phi = activations.get(name)
+    _kind(path)
     facts = activations.traits(phi)
     reach = _reach(phi, facts.lipschitz)
     z = np.linspace(-reach, reach, 1201)
@@ -158,6 +165,7 @@ def plot_phases(name: str, path: str | Path, *, sigma_b: float = 0.0, points: in
       ValueError: no such activation, or a file type that cannot be drawn.
     """
     phi = activations.get(name)
+    _kind(path)
     row = _critical(name, sigma_b)
     middle = row[0][0] if row else 1.5
     widths = np.linspace(max(0.1, 0.35 * middle), 1.9 * middle, points)

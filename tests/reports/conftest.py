@@ -4,24 +4,20 @@ import numpy as np
 import pytest
 import xarray as xr
 
-DEPTH, SEEDS, RECORDS = 30, 3, 8
+DEPTH, SEEDS, RECORDS = 30, 3, 4
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "gelu")
-INITS = ("xavier", "he", "orthogonal")
+INITS = ("xavier", "he")
 
 #: (activation, linear) log-gain a layer at initialisation.
 GAINS = {
     ("sigmoid", "xavier"): (-1.45, 0.0),
     ("sigmoid", "he"): (-1.47, 0.35),
-    ("sigmoid", "orthogonal"): (-1.45, 0.01),
     ("tanh", "xavier"): (-0.04, -0.01),
     ("tanh", "he"): (-0.29, 0.35),
-    ("tanh", "orthogonal"): (-0.03, 0.0),
     ("relu", "xavier"): (-0.35, 0.0),
     ("relu", "he"): (-0.35, 0.35),
-    ("relu", "orthogonal"): (-0.35, 0.0),
     ("gelu", "xavier"): (-0.62, 0.0),
     ("gelu", "he"): (-0.45, 0.35),
-    ("gelu", "orthogonal"): (-0.61, 0.0),
 }
 REMEDIES = {
     "layer norm": ({"norm": "layer"}, True),
@@ -55,7 +51,7 @@ def _sweep():
     random = np.random.default_rng(3)
     made = list(_configurations())
     n, rates, steps = len(made), 3, np.arange(0, 301, 10)
-    records = np.array([0, 10, 25, 50, 100, 150, 200, 300])
+    records = np.array([0, 50, 100, 200])
     loss = np.empty((n, rates, SEEDS, len(steps)))
     accuracy = np.empty_like(loss)
     gain = np.empty((n, rates, SEEDS, RECORDS, DEPTH))
