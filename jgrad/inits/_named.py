@@ -1,13 +1,52 @@
 """Initialisers by name, with the signature of `jax.nn.initializers`."""
 
 from types import MappingProxyType
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from jgrad._names import lookup
 
 _init = jax.nn.initializers
+
+
+def orthogonal(scale: float = 1.0) -> Initializer:
+    """Scale times a random matrix with orthonormal columns (or rows), of any float dtype.
+
+    Drawn in float32 where the dtype is narrower: LAPACK has no QR there. Saxe et al., 2014,
+    arXiv:1312.6120.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> orthogonal()(jax.random.key(0), (4, 4), jnp.bfloat16).dtype
+      dtype(bfloat16)
+    """
+    return _in_float32(_init.orthogonal(scale))
+
+
+def delta_orthogonal(scale: float = 1.0) -> Initializer:
+    """A convolution kernel that is zero but at its centre, and there `orthogonal`.
+
+    With circular padding an isometry times the scale, for no fewer channels out than in. Xiao et
+    al., 2018, arXiv:1806.05393, Algorithm 2.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> delta_orthogonal()(jax.random.key(0), (3, 3, 4, 8), jnp.float32)[0].any()
+      Array(False, dtype=bool)
+    """
+    return _in_float32(_init.delta_orthogonal(scale))
+
+
+def _in_float32(init: Initializer) -> Initializer:
+    def wide(key: Any, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+        wider = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+        return init(key, shape, wider, out_sharding).astype(dtype)
+
+    return wide
+
 
 #: Canonical name → initialiser. A name without a distribution is the normal one, which is what
 #: mean-field theory speaks of; beyond infinite width only the variance matters.
@@ -20,8 +59,8 @@ INITIALIZERS: MappingProxyType[str, Initializer] = MappingProxyType(
         "lecun_normal": _init.variance_scaling(1.0, "fan_in", "normal"),
         "lecun_uniform": _init.variance_scaling(1.0, "fan_in", "uniform"),
         "torch_default": _init.variance_scaling(1 / 3, "fan_in", "uniform"),
-        "orthogonal": _init.orthogonal(),
-        "delta_orthogonal": _init.delta_orthogonal(),
+        "orthogonal": orthogonal(),
+        "delta_orthogonal": delta_orthogonal(),
         "zeros": _init.zeros,
     }
 )

@@ -74,8 +74,7 @@ class Forecast:
     def gradient_log_norm(self) -> Host:
         """The ln ‖δz‖ relative to the last site's, [depth]: positive where gradients have grown."""
         steps = self.log_gain[:-1] + self.linear_log_gain[1:]
-        after = np.concatenate([np.cumsum(steps[::-1])[::-1], [0.0]])
-        return after + self.log_gain - self.log_gain[-1]
+        return np.concatenate([np.cumsum(steps[::-1])[::-1], [0.0]])
 
     @property
     def gradient_log_spread(self) -> Host:

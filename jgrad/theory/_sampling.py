@@ -202,12 +202,12 @@ def _bisected(phi: Elementwise, edges: Host, known: tuple[float, ...]) -> Sample
     bulk = np.abs(edges).max() / 16
     # Between borders that straddle zero a kink may sit at zero itself, where nothing is relative.
     least = 0.0 if 0.0 in edges else np.finfo(float).eps * bulk
-    done, found, scales = [], [], np.zeros(2)
+    done, found, scales, inherited = [], [], np.zeros(2), np.zeros((2, left.size))
     count = left.size
     while left.size:
         middle, half = (left + right) / 2, (right - left) / 2
         x = middle[:, None] + half[:, None] * NODES
-        nudge = 1e-14 * half + 32 * np.finfo(float).eps * np.abs([left, right])
+        nudge = 1e-14 * half + 24 * np.finfo(float).eps * np.abs([left, right])
         ends = np.stack([left + nudge[0], right - nudge[1]], axis=1)
         samples = np.stack(evaluate(np.concatenate([x, ends], axis=1)))
         both, at_ends = samples[..., :_PER_PANEL], samples[..., _PER_PANEL:]
@@ -218,16 +218,19 @@ def _bisected(phi: Elementwise, edges: Host, known: tuple[float, ...]) -> Sample
             tail, top = np.abs(series[..., -3:]).max(-1), np.abs(series).max(-1)
             # A kink between the last node and the border shows only at the border.
             miss = np.abs(series @ _AT_ENDS.T - at_ends).max(-1)
-            scale = scales[:, None]
+            # What an ancestor's largest value rounds to is noise in its descendants.
+            inherited = np.maximum(inherited, np.nan_to_num(top, posinf=0.0))
+            scale = np.maximum(scales[:, None], inherited)
             calm = (tail <= _RESOLVED * top + 1e-14 * scale) & (miss <= 1e-7 * top + 1e-11 * scale)
             rough = ~calm.all(axis=0)
         rough &= np.isfinite(samples).all(axis=(0, 2))
-        smallest = half <= np.maximum(8 * np.finfo(float).eps * np.abs(middle), least)
+        smallest = half <= np.maximum(16 * np.finfo(float).eps * np.abs(middle), least)
         found += [0.0 if abs(m) <= 4 * least else m for m in middle[rough & smallest]]
         keep = ~rough | smallest
         done.append((left[keep], right[keep], x[keep], *both[:, keep]))
         left, middle, right = left[~keep], middle[~keep], right[~keep]
         left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
+        inherited = np.tile(inherited[:, ~keep], 2)
         count += left.size // 2
         if count > _PANELS:
             msg = (

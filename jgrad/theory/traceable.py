@@ -158,8 +158,8 @@ def _nodes(
     edges = jnp.sort(jnp.concatenate([fixed, own]))
     half = (jnp.diff(edges) / 2)[:, None]
     middle = ((edges[1:] + edges[:-1]) / 2)[:, None]
-    z = middle + half * jnp.asarray(_NODES, dtype)
-    weight = half * jnp.asarray(_WEIGHTS, dtype) * jnp.exp(-jnp.square(z) / 2)
+    z = middle + half * jnp.asarray(_NODES, dtype)[None]
+    weight = half * jnp.asarray(_WEIGHTS, dtype)[None] * jnp.exp(-jnp.square(z) / 2)
     return z.ravel(), weight.ravel() / math.sqrt(2 * math.pi)
 
 

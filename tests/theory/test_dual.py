@@ -42,6 +42,7 @@ def test_a_closed_form_is_of_the_catalogue_entry_of_its_name(name):
     np.testing.assert_allclose(activations.get(name)(x), PLAIN[name](x), rtol=2e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_traced_quadrature():
     # mish has neither closed form nor kink; softsign has a kink.
     for name in ("mish", "soft_sign"):
@@ -56,6 +57,7 @@ def test_traced_quadrature():
         assert float(jax.grad(lambda c: k(1.5, 0.7, c)[0])(0.4)) == pytest.approx(k_slope, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_traced_maps_and_their_derivatives():
     with jax.enable_x64(True):
         q = traceable.fixed_variance("tanh")

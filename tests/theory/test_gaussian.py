@@ -103,7 +103,7 @@ def test_what_diverges():
     with pytest.raises(ValueError, match="diverges"):
         theory.moments(lambda x: jnp.exp(x * x / 3))
     with pytest.raises(ValueError, match="diverges"):
-        theory.dual(lambda x: jnp.exp(x * x / 3))(1.0, 1.0, 0.3)
+        theory.dual(lambda x: jnp.exp(x * x / 3))(1.0, 1.0, 0.9)
     # Just below: E exp(z²/4.5) is finite.
     m = theory.moments(lambda x: jnp.exp(x * x / 9))
     assert m.second == pytest.approx((1 - 4 / 9) ** -0.5, rel=1e-9)
@@ -115,7 +115,7 @@ def test_what_cannot_be_resolved():
 
 
 def test_names_and_variances():
-    with pytest.raises(ValueError, match="did you mean 'relu'"):
+    with pytest.raises(ValueError, match=r"did you mean .*'relu'"):
         theory.moments("rleu")
     for q in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="positive and finite"):

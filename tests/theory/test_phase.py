@@ -49,7 +49,7 @@ def test_vanishing_variance_is_a_fixed_point():
 
 def test_no_critical_point_says_so():
     for phi, sigma_b in (("softplus", 0.3), ("relu", 0.1), ("exponential", 0.0)):
-        with pytest.raises(ValueError, match="no critical point.*nearest is χ₁ = |diverges"):
+        with pytest.raises(ValueError, match=r"no critical point.*nearest is χ₁ = |diverges"):
             theory.critical(phi, sigma_b)
 
 

@@ -36,7 +36,7 @@ def test_infeasible():
     with pytest.raises(ValueError, match=r"infeasible: the ReLU itself .* 0\.8715"):
         theory.trelu_slope(10)
     for call in (lambda: theory.dks("tanh", 0), lambda: theory.dks("tanh", 5, 1.0)):
-        with pytest.raises(ValueError, match="depth|zeta"):
+        with pytest.raises(ValueError, match=r"depth|zeta"):
             call()
     with pytest.raises(ValueError, match="Fixup"):
         theory.fixup_scale(4, 1)
