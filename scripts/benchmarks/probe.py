@@ -101,6 +101,12 @@ def resnet18(batch=16):
 MODELS = {"mlp": mlp, "scanned_mlp": scanned_mlp, "transformer": transformer, "resnet18": resnet18}
 
 
+def _bytes(program) -> int:
+    """Arguments, results and temporaries together."""
+    sizes = program.memory_analysis()
+    return sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="interleaved pairs")
@@ -121,7 +127,7 @@ def main() -> None:
             },
             rounds=options.rounds,
         )
-        sizes = [p.memory_analysis().temp_size_in_bytes for p in (plain, default)]
+        sizes = [_bytes(program) for program in (plain, default)]
         median = sorted(seconds["plain"])[len(seconds["plain"]) // 2]
         print(
             f"{name:12} {1e3 * median:7.1f}ms {ratio(seconds, 'default', 'plain'):8.3f} "
