@@ -78,7 +78,9 @@ class _Hidden(nnx.Module):
         self.skip = skip
 
     def __call__(self, h: jax.Array, *, train: bool) -> jax.Array:
-        a = self.phi(self.norm(self.linear(h), train=train))
+        z = self.norm(self.linear(h), train=train)
+        with jax.named_scope("act"):
+            a = self.phi(z)
         return h + a if self.skip else a
 
 

@@ -55,7 +55,11 @@ def compare(
             x_train=task.x_train.reshape(len(task.x_train), -1),
             x_test=task.x_test.reshape(len(task.x_test), -1),
         )
-    folder = None if output is None else results.claim(output, _identity(comparison, task))
+    folder = (
+        None
+        if output is None
+        else results.claim(output, _identity(comparison, task, devices or jax.local_devices()))
+    )
     clock = Clock(progress, comparison.programs)
 
     parts: list[xr.Dataset] = []
@@ -248,13 +252,13 @@ def _joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     )
 
 
-def _identity(comparison: Comparison, task: Split) -> dict[str, Any]:
-    """What makes two runs the same: every field, the data's own bytes, the software, the device."""
+def _identity(comparison: Comparison, task: Split, devices: Sequence[jax.Device]) -> dict[str, Any]:
+    """What decides the bits: every field, the data's own bytes, the software, the devices."""
     return {
         **dataclasses.asdict(comparison),
         "data_digest": task.digest(),
         "software": results.software(),
-        "device": jax.devices()[0].device_kind,
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
         "schema": results.SCHEMA,
     }
 

@@ -23,7 +23,7 @@ REMEDIES: Mapping[str, Mapping[str, Any]] = {
 
 #: Optimiser → the learning rates tried with it where the caller names none.
 LEARNING_RATES: Mapping[str, tuple[float, ...]] = {
-    "sgd": (0.01, 0.1, 1.0),
+    "sgd": (0.01, 0.05, 0.25),
     "momentum": (0.001, 0.01, 0.1),
     "adam": (0.0001, 0.001, 0.01),
     "rmsprop": (0.0001, 0.001, 0.01),
@@ -80,9 +80,9 @@ class Comparison:
     spread: int = 2
     trains_above: float = 0.8
     programs: int = 12
-    steps: int = 160
-    batch: int = 64
-    chunk: int = 20
+    steps: int = 240
+    batch: int = 32
+    chunk: int = 30
 
     def __post_init__(self):
         for axis in ("activations", "inits", "seeds", "remedies"):

@@ -49,7 +49,8 @@ def train(
     """Train every point for `steps` steps with one compilation.
 
     The points are shared out over the devices (the last one is repeated where they do not divide),
-    each of which runs its own alone: a point's numbers do not depend on its neighbours.
+    each of which runs its own alone. The same points on as many devices of the same kind give the
+    same bits; on another number of them, the same up to rounding.
 
     Args:
       program: what to compile.
@@ -114,15 +115,18 @@ def train(
     compile_seconds = time.monotonic() - began
 
     began = time.monotonic()
-    chunks = []
+    chunks, structure = [], jax.tree.structure(None)
     for first in range(0, steps, program.chunk):
         carry, left = compiled(carry, rate, drawn(first), examples)
-        chunks.append(jax.tree.map(lambda leaf: np.asarray(leaf)[:count], left))
+        leaves, structure = jax.tree.flatten(left)
+        chunks.append([np.asarray(leaf)[:count] for leaf in leaves])
         tell("train", first + program.chunk)
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *chunks)
+    stacked = structure.unflatten(
+        jnp.asarray(np.stack(leaves, axis=1)) for leaves in zip(*chunks, strict=True)
+    )
     return History(
-        stacked.train_loss,
-        stacked.test_accuracy,
+        np.asarray(stacked.train_loss),
+        np.asarray(stacked.test_accuracy),
         profiles(stacked.flow),
         stacked.flow.profile_names(),
         compile_seconds,

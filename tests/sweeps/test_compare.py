@@ -132,7 +132,9 @@ def test_told_on_the_host_between_chunks(whole):
     assert all(p.points == 8 and p.programs == 5 for p in told)
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 8])
+@pytest.mark.parametrize(
+    "stop_after", [4, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 8, 12))]
+)
 def test_a_stopped_run_ends_with_the_same_bits(whole, tmp_path, stop_after):
     dataset, _, _ = whole
     count = 0

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jgrad import data, models, optim, probes
+from jgrad import data, models, probes
 from jgrad.models import MLP
 from jgrad.sweeps import Point, Program, train
 from jgrad.sweeps._batches import batches
@@ -14,7 +14,7 @@ from jgrad.sweeps._batches import batches
 pytestmark = pytest.mark.loose_promotion
 
 STEPS, CHUNK, BATCH = 6, 3, 8
-SEEDS, RATES, INITS = (4, 4, 7), (0.05, 0.3, 0.1), ("xavier", "he", "orthogonal")
+SEEDS, RATES, INITS = (4, 4, 7), (0.003, 0.02, 0.01), ("xavier", "he", "orthogonal")
 
 
 def task():
@@ -39,30 +39,40 @@ def points(*which):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *map(point, which))
 
 
-def by_hand(k):
-    """Losses of every step, final accuracy, and the flow's log-gains at steps 0 and CHUNK."""
+@pytest.fixture(scope="module")
+def step_by_hand():
+    """One step of plain JAX and optax, and the flow of the same loss."""
     apply = models.build(program().model, jax.random.key(0)).apply
-    split = task()
 
     def loss(params, state, x, y):
         logits, state = apply(params, state, x, train=True)
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), state
 
-    step = jax.jit(jax.value_and_grad(loss, has_aux=True))
-    flow_of = jax.jit(probes.value_grad_and_flow(loss, has_aux=True))
+    @jax.jit
+    def step(params, state, memory, rate, x, y):
+        (value, state), grads = jax.value_and_grad(loss, has_aux=True)(params, state, x, y)
+        chain = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(rate))
+        updates, memory = chain.update(grads, memory, params)
+        return optax.apply_updates(params, updates), state, memory, value
+
+    return step, jax.jit(probes.gradient_flow(loss, has_aux=True)), jax.jit(apply)
+
+
+def by_hand(k, step, flow_of, apply):
+    """Losses of every step, final accuracy, and the flow's log-gains at steps 0 and CHUNK."""
+    split = task()
     seed, rate, params, state = point(k)
-    chain = optim.chain(optimizer="adam", learning_rate=float(rate), clip="global_norm:0.5")
-    memory, losses, gains = chain.init(params), [], []
+    memory, losses, gains = optax.adam(0.0).init(params), [], []
+    memory = (optax.EmptyState(), memory)
     for drawn in batches(int(seed), first=0, steps=STEPS, batch=BATCH, examples=len(split.y_train)):
         x, y = jnp.asarray(split.x_train[drawn]), jnp.asarray(split.y_train[drawn])
         if len(losses) % CHUNK == 0:
-            gains.append(flow_of(params, state, x, y)[2].profile("log_gain"))
-        (value, state), grads = step(params, state, x, y)
+            gains.append(flow_of(params, state, x, y).profile("log_gain"))
+        params, state, memory, value = step(params, state, memory, rate, x, y)
         losses.append(float(value))
-        updates, memory = chain.update(grads, memory, params)
-        params = optax.apply_updates(params, updates)
     logits, _ = apply(params, state, jnp.asarray(split.x_test))
-    return np.array(losses), (logits.argmax(-1) == split.y_test).mean(), np.stack(gains)
+    accuracy = float((logits.argmax(-1) == split.y_test).mean())
+    return np.array(losses), accuracy, np.stack(gains)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +81,8 @@ def mapped():
 
 
 @pytest.mark.parametrize("k", range(3))
-def test_mapped_training_equals_the_loop(mapped, k):
-    losses, accuracy, gains = by_hand(k)
+def test_mapped_training_equals_the_loop(mapped, step_by_hand, k):
+    losses, accuracy, gains = by_hand(k, *step_by_hand)
     np.testing.assert_allclose(mapped.train_loss[k], losses.reshape(-1, CHUNK).mean(1), rtol=1e-4)
     assert mapped.test_accuracy[k, -1] == pytest.approx(accuracy, abs=1e-6)
     np.testing.assert_allclose(mapped.profiles["log_gain"][k], gains, rtol=1e-3, atol=1e-4)
@@ -80,12 +90,12 @@ def test_mapped_training_equals_the_loop(mapped, k):
 
 def test_the_points_do_not_depend_on_how_they_are_shared_out(mapped):
     alone = train(program(), points(0, 1, 2), task(), steps=STEPS, devices=jax.devices()[:2])
-    np.testing.assert_array_equal(alone.train_loss, mapped.train_loss)
-    np.testing.assert_array_equal(alone.profiles["log_dz"], mapped.profiles["log_dz"])
+    np.testing.assert_allclose(alone.train_loss, mapped.train_loss, rtol=1e-5)
+    np.testing.assert_allclose(alone.profiles["log_dz"], mapped.profiles["log_dz"], rtol=1e-4)
 
 
 def test_profiles_run_along_the_depth(mapped):
-    assert len(mapped.sites) == 4
+    assert mapped.sites == ("first/act", "layers/act[0]", "layers/act[1]", "layers/act[2]")
     for name, profile in mapped.profiles.items():
         assert profile.shape == (3, STEPS // CHUNK, 4), name
         assert profile.dtype == np.float32
