@@ -261,10 +261,11 @@ def _nearest(phi: Elementwise, sigma_b: float, kinks: tuple[float, ...] | None) 
     """The message for no critical point: the fixed point whose χ₁ comes closest to 1."""
     q = np.exp(_grid(max(_LOWEST, sigma_b**2 * 1.0001), _HIGHEST))
     second, steep = average(phi, q, _value_squared, _slope_squared, kinks=kinks)
-    sigma_w = np.sqrt((q - sigma_b**2) / second)
-    chi1 = sigma_w**2 * steep
-    with np.errstate(divide="ignore"):
-        best = int(np.argmin(np.abs(np.log(chi1))))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sigma_w = np.sqrt((q - sigma_b**2) / second)
+        chi1 = sigma_w**2 * steep
+        distance = np.abs(np.log(chi1))
+    best = int(np.argmin(np.nan_to_num(distance, nan=np.inf)))
     return (
         f"{name_of(phi)} has no critical point at σ_b = {sigma_b:g}: no fixed point with q ≤ "
         f"{_HIGHEST:g} has χ₁ = 1. The nearest is χ₁ = {chi1[best]:.6g} at σ_w = "

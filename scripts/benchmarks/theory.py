@@ -28,16 +28,13 @@ def main() -> None:
     start = time.perf_counter()
     found, none = critical_points(names)
     seconds = time.perf_counter() - start
-    print(
-        f"critical: {len(names)} activations at 7 σ_b in {seconds:.1f} s; {found} found, {none} none"
-    )
+    print(f"critical: {len(names)} × 7 in {seconds:.1f} s; {found} found, {none} none")
     for name in ("relu", "tanh", "elu"):
         for sigma_w in (0.7, 1.0, 1.5):
             start = time.perf_counter()
             theory.forecast(theory.Plain(phi=name, depth=1000, sigma_w=sigma_w))
-            print(
-                f"forecast: {name}, σ_w = {sigma_w}, 1000 layers {time.perf_counter() - start:.2f} s"
-            )
+            seconds = time.perf_counter() - start
+            print(f"forecast: {name}, σ_w = {sigma_w}, 1000 layers {seconds:.2f} s")
 
 
 if __name__ == "__main__":
