@@ -13,6 +13,9 @@ from jgrad.activations import Traits
 
 __all__ = ["Failure", "check_activation", "failures_of_activation"]
 
+#: x ↦ (φ(x), φ'(x)).
+_Measure = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
@@ -47,6 +50,7 @@ def check_activation(phi: Elementwise, traits: Traits | None = None) -> None:
 
     Raises:
       AssertionError: a clause is broken; lists all that are, where, and by how much.
+      TypeError: what is given is no function, or no traits.
 
     Example:
       >>> check_activation(lambda x: x * jax.nn.sigmoid(x))
@@ -67,12 +71,25 @@ def check_activation(phi: Elementwise, traits: Traits | None = None) -> None:
 
 def failures_of_activation(phi: Elementwise, traits: Traits | None = None) -> tuple[Failure, ...]:
     """What `check_activation` would complain of, as data."""
+    if not callable(phi):
+        msg = f"an activation is a function of one array, got {type(phi).__name__} {phi!r}"
+        raise TypeError(msg)
+    if not isinstance(traits, Traits | None):
+        msg = f"traits are given as Traits or None, got {type(traits).__name__} {traits!r}"
+        raise TypeError(msg)
     kept = tuple(_dtype_and_shape(phi))
     if kept:
         return kept
-    failures = [*_finite(phi), *_jit_is_eager(phi), *_vmap_is_loop(phi), *_finite_differences(phi)]
+    # One compilation a dtype serves every clause: all ask for as many points.
+    jitted = jax.jit(_with_slope(phi))
+    failures = [
+        *_finite(jitted),
+        *_jit_is_eager(phi, jitted),
+        *_vmap_is_loop(phi, jitted),
+        *_finite_differences(jitted),
+    ]
     if traits is not None:
-        failures += _stated(phi, traits)
+        failures += _stated(jitted, traits)
     return tuple(failures)
 
 
@@ -81,7 +98,7 @@ def _dtypes() -> list[np.dtype]:
     return [jnp.dtype(d) for d in (jnp.float32, jnp.bfloat16, jnp.float16, *wide)]
 
 
-#: Points in every check: of one shape, eager operations are compiled once.
+#: Points in every check.
 _COUNT = 1024
 _FLOAT32 = jnp.dtype(jnp.float32)
 
@@ -89,11 +106,20 @@ _FLOAT32 = jnp.dtype(jnp.float32)
 def _dtype_and_shape(phi: Elementwise) -> Iterator[Failure]:
     for dtype in _dtypes():
         for shape in ((), (3,), (2, 3)):
-            x = jnp.full(shape, 0.7, dtype)
-            y = phi(x)
+            given = f"{dtype}{list(shape)}"
+            try:
+                y = jax.eval_shape(phi, jax.ShapeDtypeStruct(shape, dtype))
+            except Exception as error:  # Whatever a function of the user's raises.
+                reason = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+                yield Failure("JAX can trace it", given, reason)
+                return
+            if not isinstance(y, jax.ShapeDtypeStruct):
+                found = f"{type(y).__name__} came out, one array is wanted"
+                yield Failure("dtype and shape kept", given, found)
+                return
             if y.dtype != dtype or y.shape != shape:
-                found = f"{y.dtype}{list(y.shape)} came out of {dtype}{list(shape)}"
-                yield Failure("dtype and shape kept", 0.7, found)
+                found = f"{y.dtype}{list(y.shape)} came out of it"
+                yield Failure("dtype and shape kept", given, found)
 
 
 def _everywhere(dtype: np.dtype) -> jax.Array:
@@ -107,7 +133,7 @@ def _everywhere(dtype: np.dtype) -> jax.Array:
     return jnp.asarray(points, dtype)
 
 
-def _with_slope(phi: Elementwise) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+def _with_slope(phi: Elementwise) -> _Measure:
     def value_and_slope(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         y, pull = jax.vjp(phi, x)
         return y, pull(jnp.ones_like(y))[0]
@@ -119,10 +145,10 @@ def _float64(x: jax.Array) -> np.ndarray:
     return np.asarray(x).astype(np.float64)
 
 
-def _finite(phi: Elementwise) -> Iterator[Failure]:
+def _finite(jitted: _Measure) -> Iterator[Failure]:
     for dtype in _dtypes():
         x = _everywhere(dtype)
-        y, slope = (_float64(a) for a in _with_slope(phi)(x))
+        y, slope = (_float64(a) for a in jitted(x))
         points = _float64(x)
         for what, symbol, bad in (
             ("finite value", "φ", np.isnan(y)),
@@ -160,35 +186,37 @@ def _rounding(x: np.ndarray, y: np.ndarray, slope: np.ndarray, dtype: np.dtype) 
     return 8 * float(jnp.finfo(dtype).eps) * (np.abs(y) + np.abs(x * slope) + 1)
 
 
-def _jit_is_eager(phi: Elementwise) -> Iterator[Failure]:
+def _jit_is_eager(phi: Elementwise, jitted: _Measure) -> Iterator[Failure]:
     for dtype in _dtypes()[:2]:
         x = _moderate(dtype)
         _, slope = (_float64(a) for a in _with_slope(phi)(x))
         eager = _float64(phi(x))
-        jitted, jitted_slope = (_float64(a) for a in jax.jit(_with_slope(phi))(x))
+        value, jitted_slope = (_float64(a) for a in jitted(x))
         points = _float64(x)
         allowed = _rounding(points, eager, slope, dtype)
-        yield from _differ(f"jit = eager, value ({dtype})", points, jitted, eager, allowed)
+        yield from _differ(f"jit = eager, value ({dtype})", points, value, eager, allowed)
         allowed = 4 * _rounding(points, slope, slope, dtype)
         yield from _differ(f"jit = eager, slope ({dtype})", points, jitted_slope, slope, allowed)
 
 
-def _vmap_is_loop(phi: Elementwise) -> Iterator[Failure]:
-    x = _moderate()[::85]
-    mapped, slope = (_float64(a) for a in jax.vmap(_with_slope(phi))(x))
-    looped = np.array([_float64(phi(x[i])) for i in range(len(x))])
-    points = _float64(x)
+def _vmap_is_loop(phi: Elementwise, jitted: _Measure) -> Iterator[Failure]:
+    x = _moderate()
+    some = slice(None, None, 85)
+    one, mapped = jax.jit(phi), jax.jit(jax.vmap(phi))
+    looped = np.array([_float64(one(number)) for number in np.asarray(x)[some]])
+    points, slope = _float64(x)[some], _float64(jitted(x)[1])[some]
     allowed = _rounding(points, looped, slope, x.dtype)
-    yield from _differ("vmap = loop", points, mapped, looped, allowed)
-    yield from _differ("elementwise", points, _float64(phi(x)), looped, allowed)
+    for clause, whole in (("vmap = loop", mapped(x)), ("elementwise", phi(x))):
+        yield from _differ(clause, points, _float64(whole)[some], looped, allowed)
 
 
-def _finite_differences(phi: Elementwise) -> Iterator[Failure]:
+def _finite_differences(jitted: _Measure) -> Iterator[Failure]:
     # float32 and a step of 2^-8: right to about 1e-3, which tells a wrong formula from a right one.
     h = 2.0**-8
     x = np.round(_float64(_moderate()) / h) * h
-    left, middle, right = (_float64(phi(jnp.asarray(x + k * h, jnp.float32))) for k in (-1, 0, 1))
-    _, slope = (_float64(a) for a in _with_slope(phi)(jnp.asarray(x, jnp.float32)))
+    (left, _), (middle, slope), (right, _) = (
+        map(_float64, jitted(jnp.asarray(x + k * h, jnp.float32))) for k in (-1, 0, 1)
+    )
     before, after = (middle - left) / h, (right - middle) / h
     eps = float(jnp.finfo(jnp.float32).eps)
     noise = 8 * eps * (np.abs(middle) + np.abs(x) + 1) / h
@@ -198,12 +226,12 @@ def _finite_differences(phi: Elementwise) -> Iterator[Failure]:
     yield from _differ("derivative = finite differences", x, slope, wanted, margin)
 
 
-def _stated(phi: Elementwise, traits: Traits) -> list[Failure]:
+def _stated(jitted: _Measure, traits: Traits) -> list[Failure]:
     # Points that avoid kinks, dense in the middle and far out.
     far = np.geomspace(10.1, 1e4, 60)
     middle = np.linspace(-10, 10, _COUNT - 2 * len(far)) + 1.3e-4
     x = np.concatenate([-far[::-1], middle, far])
-    y, slope = (_float64(a) for a in _with_slope(phi)(jnp.asarray(x, jnp.float32)))
+    y, slope = map(_float64, jitted(jnp.asarray(x, jnp.float32)))
     x = _float64(jnp.asarray(x, jnp.float32))
     tol = 16 * float(jnp.finfo(jnp.float32).eps)
     failures: list[Failure] = []
@@ -230,7 +258,7 @@ def _stated(phi: Elementwise, traits: Traits) -> list[Failure]:
         fall = np.append(slope[:-1] - slope[1:], 0)
         holds("convex", fall <= steep, fall, f"φ' falls by {fall.max():.2g} to the next point")
     if traits.parity is not None:
-        mirrored = _float64(phi(jnp.asarray(-x, jnp.float32)))
+        mirrored = _float64(jitted(jnp.asarray(-x, jnp.float32))[0])
         off = np.abs(mirrored - (y if traits.parity == "even" else -y))
         holds(f"parity {traits.parity}", off <= scale, off, f"φ(-x) = {mirrored[off.argmax()]:.7g}")
     for side, end, stated in (("-inf", 0, traits.limits[0]), ("+inf", -1, traits.limits[1])):
@@ -245,7 +273,7 @@ def _stated(phi: Elementwise, traits: Traits) -> list[Failure]:
             detail = f"stated a limit of {stated:.7g}; φ = {y[end]:.7g}"
             failures.append(Failure(f"limit at {side}", f"{x[end]:.6g}", detail))
     for zero in traits.slope_zeros:
-        slopes = _float64(_with_slope(phi)(jnp.full(_COUNT, zero, jnp.float32))[1])
+        slopes = _float64(jitted(jnp.full(_COUNT, zero, jnp.float32))[1])
         if not abs(slopes[0]) <= 1e-5:
             detail = f"stated φ' = 0; φ' = {slopes[0]:.7g}"
             failures.append(Failure("slope_zeros", f"{zero:.6g}", detail))

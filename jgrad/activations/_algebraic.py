@@ -72,6 +72,7 @@ def isru(x: FloatArray, *, alpha: float | jax.Array = 1.0) -> FloatArray:
         convex=True,
         smoothness=2,
         kinks=(0.0,),
+        kink_slopes=(1.0,),
         limits=(-1.0, math.inf),
         saturates="left",
         source="Carlile et al., 2017, arXiv:1710.09967",
@@ -135,8 +136,7 @@ def _arctan(x: FloatArray) -> FloatArray:
         parity="odd",
         limits=(-math.pi / 2, math.pi / 2),
         saturates="both",
-        source="Kamruzzaman & Aziz, 2002, A note on activation function in multilayer "
-        "feedforward learning",
+        source="Kunc & Kléma, 2024, arXiv:2402.09092",
     ),
     aliases=("atan",),
 )
@@ -189,6 +189,7 @@ def asinh(x: FloatArray) -> FloatArray:
         convex=True,
         smoothness=1,
         kinks=(0.0,),
+        kink_slopes=(1.0,),
         limits=(-1.0, math.inf),
         saturates="left",
         source="Li, Ding & Li, 2018, arXiv:1802.00212",
@@ -219,6 +220,7 @@ _DENOMINATOR = (1.19160814, 4.40811795, 0.91111034, 0.34885983)
         convex=False,
         smoothness=0,
         kinks=(-0.28530794753627, 0.0),
+        kink_slopes=(-0.10688573122, 0.58119690418),
         limits=(-math.inf, math.inf),
         slope_zeros=(
             -2.3628511152566654,

@@ -29,6 +29,7 @@ class Traits:
       parity: "odd", "even" or None.
       smoothness: the largest k with φ in Cᵏ; -1 where φ itself jumps, math.inf where smooth.
       kinks: the points where some derivative of φ (or φ itself) jumps, in increasing order.
+      kink_slopes: φ' at each kink by jax.nn's convention, which is what `slope` gives.
       limits: φ at -inf and at +inf (math.nan where there is no limit).
       slope_zeros: isolated points with φ' = 0, beside what `saturates` says of the ends; where
         there are infinitely many, those in [-10, 10].
@@ -45,6 +46,7 @@ class Traits:
     parity: Literal["odd", "even"] | None = None
     smoothness: int | float = math.inf
     kinks: tuple[float, ...] = ()
+    kink_slopes: tuple[float, ...] = ()
     limits: tuple[float, float]
     slope_zeros: tuple[float, ...] = ()
     saturates: Literal["left", "right", "both", "none"]

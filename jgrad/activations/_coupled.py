@@ -146,7 +146,7 @@ def softmin(x: FloatArray, *, axis: int = -1) -> FloatArray:
         upper=1.0,
         sums_to=1.0,
         shift_invariant=True,
-        source="Martins & Astudillo, 2016, arXiv:1602.02068, algorithm 1",
+        source="Martins & Astudillo, 2016, arXiv:1602.02068, proposition 1",
     )
 )
 def sparsemax(x: FloatArray, *, axis: int = -1) -> FloatArray:

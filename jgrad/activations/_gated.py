@@ -35,7 +35,7 @@ _QUICK = 1.702
         limits=(0.0, math.inf),
         slope_zeros=(-0.751154255441288951,),
         saturates="left",
-        source="Hendrycks & Gimpel, 2016, arXiv:1606.08415, §2",
+        source="Hendrycks & Gimpel, 2016, arXiv:1606.08415",
     ),
     aliases=("gelu_sigmoid",),
 )
@@ -192,7 +192,8 @@ def logish(x: FloatArray) -> FloatArray:
         limits=(0.0, math.inf),
         slope_zeros=(-1.19543120138791246, 0.0),
         saturates="left",
-        source="Naveen, 2022, Phish: a novel hyper-optimizable activation function",
+        source="Naveen, 2022, Phish: a novel hyper-optimizable activation function, "
+        "doi:10.36227/techrxiv.17283824",
     )
 )
 @activation
@@ -217,7 +218,7 @@ def phish(x: FloatArray) -> FloatArray:
         slope_zeros=(-1.28205104926012605,),
         saturates="left",
         source="Kaytan, Aydilek & Yeroğlu, 2023, Gish: a novel activation function for image "
-        "classification, Neural Computing and Applications 35",
+        "classification, Neural Computing and Applications 35(34)",
     )
 )
 @activation
@@ -289,6 +290,7 @@ def lisht(x: FloatArray) -> FloatArray:
         convex=False,
         smoothness=1,
         kinks=(0.0,),
+        kink_slopes=(0.5,),
         limits=(0.0, math.inf),
         slope_zeros=(-0.881373587019543025,),
         saturates="left",

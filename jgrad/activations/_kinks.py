@@ -83,6 +83,8 @@ def kinks(phi: Elementwise, convention: str = "jax") -> Mapping[float, float]:
     points = _MOVING[base](**parameters) if base in _MOVING else facts.kinks
     if base in departures:
         return dict(zip(points, departures[base](**parameters), strict=True))
+    if base is phi:
+        return dict(zip(points, facts.kink_slopes, strict=True))
     with jax.ensure_compile_time_eval():
         return {x: float(slope(phi)(jnp.float32(x))) for x in points}
 

@@ -4,14 +4,15 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
 from ._link import activation
 
-# Each is written so that a NaN fails every comparison and passes through, and so that a kink lies
-# on the side whose slope jax.nn gives it.
+# Each is written so that a NaN fails every comparison and passes through, and so that a kink and
+# a NaN lie on the side whose slope jax.nn gives them.
 
 
 @states(
@@ -24,6 +25,7 @@ from ._link import activation
         convex=False,
         smoothness=0,
         kinks=(0.0, 6.0),
+        kink_slopes=(0.0, 0.0),
         limits=(0.0, 6.0),
         saturates="both",
         source="Krizhevsky, 2010, Convolutional deep belief networks on CIFAR-10",
@@ -37,7 +39,7 @@ def relu6(x: FloatArray) -> FloatArray:
       >>> relu6(jnp.array([-1.0, 2.0, 7.0]))
       Array([0., 2., 6.], dtype=float32)
     """
-    return jnp.where(x <= 0, 0.0, jnp.where(x >= 6, 6.0, x)).astype(x.dtype)
+    return jnp.where((x > 0) & (x < 6), x, lax.stop_gradient(jnp.clip(x, 0, 6)))
 
 
 @states(
@@ -51,6 +53,7 @@ def relu6(x: FloatArray) -> FloatArray:
         parity="odd",
         smoothness=0,
         kinks=(-1.0, 1.0),
+        kink_slopes=(1.0, 1.0),
         limits=(-1.0, 1.0),
         saturates="both",
         source="Collobert, 2004, Large scale machine learning (thesis)",
@@ -80,6 +83,7 @@ def hard_tanh(
         convex=False,
         smoothness=0,
         kinks=(-3.0, 3.0),
+        kink_slopes=(0.0, 0.0),
         limits=(0.0, 1.0),
         saturates="both",
         source="Howard et al., 2019, arXiv:1905.02244",
@@ -94,7 +98,8 @@ def hard_sigmoid(x: FloatArray) -> FloatArray:
       >>> hard_sigmoid(jnp.array([-4.0, 0.0, 4.0]))
       Array([0. , 0.5, 1. ], dtype=float32)
     """
-    return jnp.where(x <= -3, 0.0, jnp.where(x >= 3, 1.0, (x + 3) / 6)).astype(x.dtype)
+    line = (x + 3) / 6
+    return jnp.where((x > -3) & (x < 3), line, lax.stop_gradient(jnp.clip(line, 0, 1)))
 
 
 @states(
@@ -106,6 +111,7 @@ def hard_sigmoid(x: FloatArray) -> FloatArray:
         convex=False,
         smoothness=0,
         kinks=(-3.0, 3.0),
+        kink_slopes=(0.0, 1.0),
         limits=(0.0, math.inf),
         slope_zeros=(-1.5,),
         saturates="left",
@@ -136,6 +142,7 @@ def hard_silu(x: FloatArray) -> FloatArray:
         convex=True,
         smoothness=1,
         kinks=(-1.0, 1.0),
+        kink_slopes=(0.0, 1.0),
         limits=(0.0, math.inf),
         saturates="left",
         source="Shamir & Lin, 2022, arXiv:2202.06499, SmeLU at β = 1; jax.nn.sparse_plus",
@@ -165,6 +172,7 @@ def sparse_plus(x: FloatArray) -> FloatArray:
         convex=False,
         smoothness=0,
         kinks=(-1.0, 1.0),
+        kink_slopes=(0.25, 0.25),
         limits=(0.0, 1.0),
         saturates="both",
         source="jax.nn.sparse_sigmoid, the slope of sparse_plus",
@@ -190,6 +198,7 @@ def sparse_sigmoid(x: FloatArray) -> FloatArray:
         parity="odd",
         smoothness=0,
         kinks=(-0.5, 0.5),
+        kink_slopes=(0.0, 0.0),
         limits=(-math.inf, math.inf),
         saturates="none",
         source="Donoho, 1995, IEEE Trans. Inf. Theory 41(3), De-noising by soft-thresholding",
@@ -216,6 +225,7 @@ def softshrink(x: FloatArray, *, lambd: float | jax.Array = 0.5) -> FloatArray:
         parity="odd",
         smoothness=-1,
         kinks=(-0.5, 0.5),
+        kink_slopes=(0.0, 0.0),
         limits=(-math.inf, math.inf),
         saturates="none",
         source="Donoho & Johnstone, 1994, Biometrika 81(3), Ideal spatial adaptation by wavelet "
@@ -243,6 +253,7 @@ def hardshrink(x: FloatArray, *, lambd: float | jax.Array = 0.5) -> FloatArray:
         convex=False,
         smoothness=-1,
         kinks=(1.0,),
+        kink_slopes=(0.0,),
         limits=(0.0, math.inf),
         saturates="left",
         source="Konda, Memisevic & Krueger, 2014, arXiv:1402.3337 (θ = 1); torch.nn.Threshold",
@@ -273,6 +284,7 @@ def threshold(
         convex=True,
         smoothness=1,
         kinks=(0.0,),
+        kink_slopes=(0.0,),
         limits=(0.0, math.inf),
         saturates="left",
         source="So et al., 2021, arXiv:2109.08668",
@@ -304,6 +316,7 @@ def _squared_relu(x: FloatArray) -> FloatArray:
         convex=True,
         smoothness=1,
         kinks=(0.0,),
+        kink_slopes=(0.0,),
         limits=(-0.4472, math.inf),
         saturates="left",
         source="Yu et al., 2022, arXiv:2210.13452",

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jgrad._types import FloatArray
 
@@ -42,6 +43,7 @@ def identity(x: FloatArray) -> FloatArray:
         convex=True,
         smoothness=0,
         kinks=(0.0,),
+        kink_slopes=(0.0,),
         limits=(0.0, math.inf),
         saturates="left",
         source="Nair & Hinton, 2010, Rectified linear units improve restricted Boltzmann machines",
@@ -55,7 +57,8 @@ def relu(x: FloatArray) -> FloatArray:
       >>> relu(jnp.array([-2.0, 0.0, 1.5])).round(4)
       Array([0. , 0. , 1.5], dtype=float32)
     """
-    return jnp.where((x > 0) | jnp.isnan(x), x, 0.0).astype(x.dtype)
+    # The maximum lets a NaN through; its slope there, and at 0, is 0 as in jax.nn.
+    return jnp.where(x > 0, x, lax.stop_gradient(jnp.maximum(x, 0)))
 
 
 @states(
@@ -66,10 +69,11 @@ def relu(x: FloatArray) -> FloatArray:
         convex=True,
         smoothness=0,
         kinks=(0.0,),
+        kink_slopes=(1.0,),
         limits=(-math.inf, math.inf),
         saturates="none",
         source="Maas, Hannun & Ng, 2013, Rectifier nonlinearities improve neural network "
-        "acoustic models, §2",
+        "acoustic models",
     ),
     aliases=("prelu", "rrelu"),
 )
@@ -126,6 +130,7 @@ def _left(x: FloatArray) -> FloatArray:
         convex=True,
         smoothness=1,
         kinks=(0.0,),
+        kink_slopes=(1.0,),
         limits=(-1.0, math.inf),
         saturates="left",
         source="Clevert, Unterthiner & Hochreiter, 2015, arXiv:1511.07289",
@@ -156,6 +161,7 @@ _SELU_SCALE = 1.0507009873554804934193349852946
         convex=False,
         smoothness=0,
         kinks=(0.0,),
+        kink_slopes=(_SELU_SCALE * _SELU_ALPHA,),
         limits=(-_SELU_SCALE * _SELU_ALPHA, math.inf),
         saturates="left",
         source="Klambauer et al., 2017, arXiv:1706.02515",
@@ -223,6 +229,7 @@ def _(primals: tuple, tangents: tuple) -> tuple:
         convex=True,
         smoothness=1,
         kinks=(0.0,),
+        kink_slopes=(1.0,),
         limits=(-1.0, math.inf),
         saturates="left",
         source="Barron, 2017, arXiv:1704.07483",

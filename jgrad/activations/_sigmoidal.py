@@ -123,7 +123,7 @@ def _log_slope_tanh(x: FloatArray) -> FloatArray:
         parity="odd",
         limits=(-1.0, 1.0),
         saturates="both",
-        source="LeCun et al., 1998, Efficient BackProp, §4.4",
+        source="LeCun et al., 1998, Efficient BackProp",
     ),
     log_slope=_log_slope_tanh,
 )
@@ -162,6 +162,7 @@ def _log_slope_soft_sign(x: FloatArray) -> FloatArray:
         parity="odd",
         smoothness=1,
         kinks=(0.0,),
+        kink_slopes=(1.0,),
         limits=(-1.0, 1.0),
         saturates="both",
         source="Bergstra et al., 2009, Quadratic polynomials learn better image features",
@@ -216,7 +217,7 @@ def _log_slope_erf(x: FloatArray) -> FloatArray:
         parity="odd",
         limits=(-1.0, 1.0),
         saturates="both",
-        source="Abramowitz & Stegun, 1964, 7.1.1",
+        source="Abramowitz & Stegun, 1964, Handbook of Mathematical Functions, §7.1",
     ),
     log_slope=_log_slope_erf,
 )

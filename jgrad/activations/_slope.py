@@ -15,7 +15,10 @@ def slope(phi: Elementwise, order: int = 1) -> Elementwise:
     """The derivative φ', or φ'', ... of an elementwise function; shape and dtype are its input's.
 
     For an activation of the catalogue every order is right in the tails too; for any other function
-    it is what `jax.grad` gives.
+    it is what `jax.grad` gives. Of a NaN every activation makes NaN. φ'(NaN) is NaN where φ is
+    curved; where φ is made of straight pieces it is one piece's slope, as in jax.nn (0 for relu and
+    relu6, `negative_slope` for leaky_relu) or, where jax.nn lacks φ, in PyTorch: look for NaN in
+    values, not in slopes.
 
     Args:
       phi: any elementwise function of one array.

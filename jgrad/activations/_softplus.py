@@ -141,7 +141,7 @@ def _log_slope_squareplus(x: FloatArray, b: float | jax.Array = 4.0) -> FloatArr
         convex=True,
         limits=(0.0, math.inf),
         saturates="left",
-        source="Barron, 2021, arXiv:2112.11687, eq. 1",
+        source="Barron, 2021, arXiv:2112.11687",
     ),
     log_slope=_log_slope_squareplus,
 )

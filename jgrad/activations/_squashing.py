@@ -27,7 +27,7 @@ _LECUN = 1.7159
         parity="odd",
         limits=(-_LECUN, _LECUN),
         saturates="both",
-        source="LeCun et al., 1998, Efficient BackProp, §4.4",
+        source="LeCun et al., 1998, Efficient BackProp",
     ),
     aliases=("stanh",),
 )
@@ -52,6 +52,7 @@ def lecun_tanh(x: FloatArray) -> FloatArray:
         convex=False,
         smoothness=0,
         kinks=(0.0,),
+        kink_slopes=(0.25,),
         limits=(-0.25, 1.0),
         saturates="both",
         source="Xu, Huang & Li, 2016, arXiv:1602.05980",
@@ -60,6 +61,8 @@ def lecun_tanh(x: FloatArray) -> FloatArray:
 @activation
 def penalized_tanh(x: FloatArray, *, a: float | jax.Array = 0.25) -> FloatArray:
     """Tanh x for x > 0, else a tanh x; slope a at 0.
+
+    The penalty a multiplies the negative half; where a source divides by it, its a is 1 / ours.
 
     Example:
       >>> print(f"{penalized_tanh(jnp.float32(1.0)):.4f}")
@@ -80,7 +83,7 @@ def penalized_tanh(x: FloatArray, *, a: float | jax.Array = 0.25) -> FloatArray:
         parity="odd",
         limits=(-1.0, 1.0),
         saturates="both",
-        source="Zhu et al., 2025, arXiv:2503.10622, eq. 2",
+        source="Zhu et al., 2025, arXiv:2503.10622",
     ),
     aliases=("dynamic_tanh",),
 )
@@ -301,6 +304,7 @@ def soft_root_sign(
         convex=False,
         smoothness=1,
         kinks=(0.0,),
+        kink_slopes=(1.0,),
         limits=(0.0, math.inf),
         slope_zeros=(-1.0,),
         saturates="left",
@@ -328,6 +332,7 @@ def reu(x: FloatArray) -> FloatArray:
         convex=True,
         smoothness=1,
         kinks=(0.0,),
+        kink_slopes=(0.5,),
         limits=(math.inf, math.inf),
         slope_zeros=(-0.980829253011726237,),
         saturates="none",

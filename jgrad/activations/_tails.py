@@ -72,7 +72,7 @@ def with_asymptote(
     """f(x), or max(slope · x, 0) where |x| > 1e9: a gate that has closed is no longer multiplied.
 
     Without it the square, the exponential or the multiple of x inside f may overflow, and
-    0 · inf is NaN.
+    0 · inf is NaN. A NaN goes through f, whose slope there is NaN.
     """
-    near = jnp.abs(x) <= 1e9
-    return jnp.where(near, f(jnp.where(near, x, 0.0).astype(x.dtype)), jnp.maximum(slope * x, 0))
+    far = jnp.abs(x) > 1e9
+    return jnp.where(far, jnp.maximum(slope * x, 0), f(jnp.where(far, 0.0, x).astype(x.dtype)))

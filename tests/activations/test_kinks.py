@@ -52,11 +52,63 @@ def test_torch(name):
         assert stated == pytest.approx(float(x.grad), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", JAX)
+@jax.jit
+def _jax_slopes(points):
+    return {name: jax.vmap(jax.grad(getattr(jax.nn, name)))(x) for name, x in points.items()}
+
+
 @pytest.mark.loose_promotion
-def test_jax(name):
-    for kink, stated in kinks(CATALOG[name]).items():
-        assert stated == pytest.approx(float(jax.grad(getattr(jax.nn, name))(kink)), rel=1e-6)
+def test_jax():
+    points = {name: jnp.array(list(kinks(CATALOG[name])), jnp.float32) for name in JAX}
+    for name, found in _jax_slopes(points).items():
+        stated = list(kinks(CATALOG[name]).values())
+        np.testing.assert_allclose(stated, found, rtol=1e-6, err_msg=name)
+
+
+#: φ'(NaN) of what is made of straight pieces; all else gives NaN.
+AT_NAN = {
+    "identity": 1.0,
+    "relu": 0.0,
+    "relu6": 0.0,
+    "leaky_relu": 0.01,
+    "hard_tanh": 1.0,
+    "hard_sigmoid": 0.0,
+    "sparse_sigmoid": 0.0,
+    "softshrink": 1.0,
+    "hardshrink": 1.0,
+    "threshold": 1.0,
+}
+
+
+def _at_nan(phis):
+    @jax.jit
+    def values_and_slopes(x):
+        return {name: jax.value_and_grad(phi)(x) for name, phi in phis.items()}
+
+    return values_and_slopes(jnp.float32(jnp.nan))
+
+
+def test_nan():
+    for name, (value, found) in _at_nan(CATALOG).items():
+        assert np.isnan(value), name
+        np.testing.assert_allclose(found, AT_NAN.get(name, np.nan), rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.loose_promotion
+def test_the_slope_at_nan_is_that_of_jax():
+    theirs = {name: getattr(jax.nn, name) for name in CATALOG if hasattr(jax.nn, name)}
+    assert len(theirs) > 20
+    for name, (_, found) in _at_nan(theirs).items():
+        np.testing.assert_allclose(found, AT_NAN.get(name, np.nan), rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["softshrink", "hardshrink", "threshold"])
+def test_the_slope_at_nan_is_that_of_torch(name):
+    torch = pytest.importorskip("torch")
+    called, keywords = TORCH[name]
+    x = torch.tensor(float("nan"), requires_grad=True)
+    getattr(torch.nn.functional, called)(x, **keywords).backward()
+    assert float(x.grad) == AT_NAN[name]
 
 
 def test_tensorflow():
@@ -66,11 +118,21 @@ def test_tensorflow():
     assert kinks(relu, "tf") == {0.0: 0.0}
 
 
-@pytest.mark.parametrize("name", [name for name in CATALOG if traits(name).kinks])
-def test_default_is_what_slope_gives(name):
-    phi = CATALOG[name]
-    for kink, stated in kinks(phi).items():
-        assert float(slope(phi)(jnp.float32(kink))) == pytest.approx(stated, rel=1e-6)
+@jax.jit
+def _slopes_at_kinks():
+    return {
+        name: slope(phi)(jnp.array(traits(name).kinks, jnp.float32))
+        for name, phi in CATALOG.items()
+        if traits(name).kinks
+    }
+
+
+def test_default_is_what_slope_gives():
+    """The stated slopes, which no compilation made, against the functions'."""
+    for name, found in _slopes_at_kinks().items():
+        stated = kinks(CATALOG[name])
+        assert tuple(stated) == traits(name).kinks
+        np.testing.assert_allclose(list(stated.values()), found, rtol=1e-6, err_msg=name)
 
 
 def test_kinks_move_with_parameters():
