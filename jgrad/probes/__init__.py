@@ -14,5 +14,7 @@ from ._rewrite import normalise as normalise
 from ._rewrite import rewrite as rewrite
 from ._rewrite import skip as skip
 from ._sites import Site as Site
+from ._watch import Remembered as Remembered
+from ._watch import remember as remember
 from ._watch import tap as tap
 from ._watch import watch as watch

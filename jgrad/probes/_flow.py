@@ -5,6 +5,7 @@ import functools
 import html
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +41,8 @@ class Flow(Mapping):
       orders: (name of a sum, its order in δ) for every sum whose order is not 0.
     """
 
-    sums: dict[str, dict[str, jax.Array]]
-    passes: jax.Array
+    sums: dict[str, dict[str, Any]]
+    passes: Any
     sites: tuple[Site, ...]
     orders: tuple[tuple[str, int], ...] = ()
 

@@ -57,6 +57,7 @@ def value_grad_and_flow(
     measures: Measures = "default",
     steps: Steps = "each",
     opaque: Opaque = "raise",
+    every: int | None = None,
 ) -> Callable[..., tuple[Any, Any, Flow]]:
     """A function of loss's arguments that gives its value, its gradients and their flow.
 
@@ -74,9 +75,12 @@ def value_grad_and_flow(
       steps: "each" keeps the steps of a scan apart (they are summed above 4096 all the same);
         "sum" sums over them.
       opaque: "allow" to run what the probe cannot enter as it is, although it holds activations.
+      every: with a number n the function that comes back takes the training step's number before
+        loss's arguments, and off every n-th step it runs the plain program: the flow then holds
+        no pass.
 
     Raises:
-      ValueError: no activation was found; one sits where the probe cannot go.
+      ValueError: no activation was found; one sits where the probe cannot go; every is below 1.
       TypeError: the loss is not a real scalar.
 
     Example:
@@ -88,22 +92,28 @@ def value_grad_and_flow(
       >>> round(float(flow[key].slope_mean), 3)
       0.597
     """
+    if every is not None and every < 1:
+        msg = f"every={every}, wanted a number of steps, at least 1"
+        raise ValueError(msg)
 
-    def value_grad_and_flow_of_loss(*args: Any) -> tuple[Any, Any, Flow]:
+    def on_steps(step: Any, *args: Any) -> tuple[Any, Any, Flow]:
+        return value_grad_and_flow_of_loss(*args, step=step)
+
+    def value_grad_and_flow_of_loss(*args: Any, step: Any = 0) -> tuple[Any, Any, Flow]:
         nums = _positions(argnums, len(args))
         if not any(map(is_module, args)):
-            value, grads, flow = probe(loss, args, nums, has_aux=has_aux)
+            value, grads, flow = probe(loss, args, nums, step, has_aux=has_aux)
         else:
             parts = split(loss, args, has_aux)
             shifted = tuple(k + 1 for k in nums)
             pure_args = (parts.states, *parts.args)
-            value, grads, flow = probe(parts.loss, pure_args, shifted, has_aux=True)
+            value, grads, flow = probe(parts.loss, pure_args, shifted, step, has_aux=True)
             value, (aux, states) = value
             parts.update(states)
             value = (value, aux) if has_aux else value
         return value, grads[0] if isinstance(argnums, int) else grads, flow
 
-    def probe(loss, args, nums, *, has_aux):
+    def probe(loss, args, nums, step, *, has_aux):
         graph, out_tree = trace_call(loss, args)
         _check_scalar(graph, out_tree, has_aux)
         chosen = choose(measures)
@@ -120,19 +130,26 @@ def value_grad_and_flow(
             out = jax.tree.unflatten(out_tree, results)
             return out if has_aux else (out, None)
 
-        differentiated = tuple(args[k] for k in nums)
-        (value, aux), (grads, sums) = jax.value_and_grad(probed, argnums=(0, 1), has_aux=True)(
-            differentiated, sinks(found, chosen)
-        )
-        flow = Flow(
-            {site.key: dict(of_site) for site, of_site in zip(found, sums, strict=True)},
-            jnp.ones((), jnp.float32),
-            found,
-            order_of_sums(chosen),
-        )
-        return (value, aux) if has_aux else value, grads, flow
+        def measured():
+            differentiated = tuple(args[k] for k in nums)
+            (value, aux), (grads, sums) = jax.value_and_grad(probed, (0, 1), has_aux=True)(
+                differentiated, sinks(found, chosen)
+            )
+            of_sites = {s.key: dict(of_site) for s, of_site in zip(found, sums, strict=True)}
+            flow = Flow(of_sites, jnp.ones((), jnp.float32), found, order_of_sums(chosen))
+            return (value, aux) if has_aux else value, grads, flow
 
-    return value_grad_and_flow_of_loss
+        if every is None:
+            return measured()
+        nothing = jax.eval_shape(measured)[2]
+
+        def idle():
+            value, grads = jax.value_and_grad(loss, nums, has_aux)(*args)
+            return value, grads, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nothing)
+
+        return jax.lax.cond(step % every == 0, measured, idle)
+
+    return value_grad_and_flow_of_loss if every is None else on_steps
 
 
 def gradient_flow(loss: Callable[..., Any], **options: Any) -> Callable[..., Flow]:

@@ -1,13 +1,17 @@
 """What is watched beside the sites: values marked by hand, norms of parameters and gradients."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
+import optax
 
 from jgrad import _jaxpr
 from jgrad._numerics import at_least_float32
 from jgrad._trees import paths
 from jgrad._types import PyTree
 
+from ._flow import Flow
 from ._measures import norm, windows
 
 
@@ -86,3 +90,61 @@ def _norms(tree: PyTree) -> dict[str, jax.Array]:
     }
     sums["total"] = jnp.sum(jnp.stack(list(sums.values())), axis=0)
     return {leaf: norm(of_leaf) for leaf, of_leaf in sums.items()}
+
+
+class Remembered(NamedTuple):
+    """The state of `remember`.
+
+    Attributes:
+      inner: the state of the optimiser within.
+      scalars: what `watch` says of the last step.
+      flow: the flow handed to the last update that had one, if there is one to remember.
+    """
+
+    inner: Any
+    scalars: dict[str, jax.Array]
+    flow: Flow | None
+
+
+def remember(
+    optimizer: optax.GradientTransformation, flow: Flow | None = None
+) -> optax.GradientTransformationExtraArgs:
+    """The optimiser, with `watch` of the last step (and its flow) kept in its state.
+
+    So a training loop that exists needs one line: wrap its optimiser. A flow is handed over as
+    `update(grads, state, params, flow=flow)`.
+
+    Args:
+      optimizer: any optax transformation.
+      flow: a flow, or its shapes, of the kind that updates will be handed; its numbers are zeroed.
+
+    Example:
+      >>> optimizer = remember(optax.sgd(0.1))
+      >>> params = {"w": jnp.array([3.0, 4.0])}
+      >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+      >>> float(state.scalars["w/grad_norm"])
+      5.0
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+    empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), flow)
+
+    def init(params: PyTree) -> Any:
+        scalars = watch(params=params, grads=params, updates=params)
+        return Remembered(optimizer.init(params), jax.tree.map(jnp.zeros_like, scalars), empty)
+
+    def update(
+        grads: PyTree,
+        state: Any,
+        params: PyTree | None = None,
+        *,
+        flow: Flow | None = None,
+        **extra: Any,
+    ) -> tuple[PyTree, Any]:
+        if params is None:
+            msg = "remember wants the parameters: update(grads, state, params)"
+            raise ValueError(msg)
+        updates, inner = optimizer.update(grads, state.inner, params, **extra)
+        scalars = watch(params=params, grads=grads, updates=updates)
+        return updates, Remembered(inner, scalars, state.flow if flow is None else flow)
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jgrad import activations, probes
@@ -248,3 +249,40 @@ def test_nonfinite_numbers_are_counted():
 
     (site,) = probes.gradient_flow(overflows)(jnp.array([0.0, 1.0, -2.0])).values()
     assert float(_measures.read_count(site.sums["nonfinite_z"], -1)) == 3
+
+
+def test_off_the_logging_steps_the_plain_program_runs():
+    step = jax.jit(probes.value_grad_and_flow(loss, every=3))
+    flows = [step(k, (W1, W2), X) for k in range(4)]
+    assert [float(flow.passes) for _, _, flow in flows] == [1, 0, 0, 1]
+    for value, grads, _ in flows:
+        plain_value, plain_grads = jax.value_and_grad(loss)((W1, W2), X)
+        np.testing.assert_allclose(value, plain_value, rtol=1e-6)
+        for a, b in zip(grads, plain_grads, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+    assert not any(np.any(sum_) for sum_ in jax.tree.leaves(flows[1][2].sums))
+    with pytest.raises(ValueError, match="every=0, wanted"):
+        probes.value_grad_and_flow(loss, every=0)
+
+
+def test_an_optimiser_remembers():
+    probed = probes.value_grad_and_flow(loss)
+    shapes = jax.eval_shape(probed, (W1, W2), X)[2]
+    optimizer = probes.remember(optax.adam(0.1), flow=shapes)
+
+    def step(carry, _):
+        params, state = carry
+        _, grads, flow = probed(params, X)
+        updates, state = optimizer.update(grads, state, params, flow=flow)
+        return (optax.apply_updates(params, updates), state), state.scalars["total/grad_norm"]
+
+    start = (W1, W2), optimizer.init((W1, W2))
+    (_, state), norms = jax.jit(lambda start: jax.lax.scan(step, start, None, length=2))(start)
+    first = jax.grad(loss)((W1, W2), X)
+    np.testing.assert_allclose(norms[0], optax.tree.norm(first), rtol=1e-5)
+    np.testing.assert_allclose(state.scalars["total/grad_norm"], norms[1])
+    assert float(state.flow.passes) == 1
+    plain, _ = optax.adam(0.1).update(first, optax.adam(0.1).init((W1, W2)), (W1, W2))
+    mine, _ = optimizer.update(first, optimizer.init((W1, W2)), (W1, W2))
+    for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(a, b)
