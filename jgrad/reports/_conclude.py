@@ -35,7 +35,7 @@ def conclude(summary: Summary) -> Conclusion:
         points.append((head, _why(failing, summary)))
         tried = [r for e in failing for r in summary.remedies(e.label)]
         if tried:
-            points.append((f"What mends {activation}", _remedies(tried)))
+            points.append((f"Remedies for {activation}", _remedies(tried)))
     healthy = [e for e in summary.base if e.trains]
     if healthy:
         points.append(("What trains as it is", _healthy(healthy)))
@@ -93,11 +93,15 @@ def _title(summary: Summary) -> str:
     treated = [e for es in _failing(summary).values() for e in es if summary.remedies(e.label)]
     if not treated:
         return said + "."
-    whom = _listed(dict.fromkeys(e.settings["activation"] for e in treated))
-    mends = _mends_all(summary, treated)
-    if mends:
-        return f"{said}; {_listed(mends)} mend{'s' if len(mends) == 1 else ''} {whom}."
-    return f"{said}; no remedy mends {whom} with every initialisation."
+    by_mends: dict[str, list[str]] = {}
+    for kind in dict.fromkeys(e.settings["activation"] for e in treated):
+        mends = _mends_all(summary, [e for e in treated if e.settings["activation"] == kind])
+        verb = "mends" if len(mends) == 1 else "mend"
+        by_mends.setdefault(f"{_listed(mends)} {verb}" if mends else "", []).append(kind)
+    said = [said, *(f"{who} {_listed(whom)}" for who, whom in by_mends.items() if who)]
+    if "" in by_mends:
+        said.append(f"nothing tried mends {_listed(by_mends[''], 'or')}")
+    return "; ".join(said) + "."
 
 
 def _mends_all(summary: Summary, failing: list[Entry]) -> list[str]:
@@ -157,6 +161,8 @@ def _remedies(tried: list[Entry]) -> str:
     works = {n: es for n, es in by_name.items() if all(e.trains for e in es)}
     partly = {n: es for n, es in by_name.items() if n not in works and any(e.trains for e in es)}
     fails = [n for n in names if n not in works and n not in partly]
+    breaks = [n for n in fails if all(e.diverged.all() for e in by_name[n])]
+    fails = [n for n in fails if n not in breaks]
     said = []
     if works:
         ordered = sorted(works.items(), key=lambda item: _median_steps(item[1]))
@@ -168,23 +174,30 @@ def _remedies(tried: list[Entry]) -> str:
     if fails:
         verb = "does" if len(fails) == 1 else "do"
         said.append(f"{_listed(fails)} {verb} not help" + _unchanged(by_name, fails))
+    if breaks:
+        each = [f"{n} (the gradient {folds(_rate(by_name[n]))})" for n in breaks]
+        said.append(f"it diverges with {_listed(each)}")
     return ". ".join(part[0].upper() + part[1:] for part in said) + "."
 
 
 def _gist(entries: list[Entry]) -> str:
-    rate = float(np.mean([e.start.rate for e in entries]))
     mean = np.mean([e.mean for e in entries])
     return (
-        f"{100 * mean:.0f} %, at step {_median_steps(entries):.0f}; the gradient now {folds(rate)}"
+        f"{100 * mean:.0f} %, at step {_median_steps(entries):.0f}; the gradient now "
+        f"{folds(_rate(entries))}"
     )
+
+
+def _rate(entries: list[Entry]) -> float:
+    """Mean gain a layer at the start."""
+    return float(np.mean([e.start.rate for e in entries]))
 
 
 def _unchanged(by_name: dict[str, list[Entry]], fails: list[str]) -> str:
     """A word on remedies that leave the network, and so its first gradients, as they were."""
     entries = [e for name in fails for e in by_name[name]]
     if all(e.settings["norm"] == "none" and e.settings["skip"] == "none" for e in entries):
-        rate = float(np.mean([e.start.rate for e in entries]))
-        return f": the gradient still {folds(rate)}, whatever is done with it afterwards"
+        return f": the gradient still {folds(_rate(entries))}, whatever is done with it afterwards"
     return ""
 
 
@@ -192,7 +205,8 @@ def _healthy(healthy: list[Entry]) -> str:
     labels = _listed([f"{e.label} ({accuracy(e)})" for e in healthy])
     rates = [e.start.rate for e in healthy]
     low, high = min(rates), max(rates)
-    return f"{labels}. Their gradients change by {signed(low)} to {signed(high)} e-folds a layer."
+    change = signed(low) if signed(low) == signed(high) else f"{signed(low)} to {signed(high)}"
+    return f"{labels}. The gradient changes by {change} e-folds a layer."
 
 
 def _pace(entries: list[Entry]) -> str:

@@ -218,7 +218,7 @@ def _beside(summary: Summary) -> str:
 
 def _method(summary: Summary) -> str:
     rows = "".join(
-        f"<tr><td>{_text(k)}</td><td><code>{_text(v)}</code></td></tr>"
+        f"<tr><td>{_text(k)}</td><td><code>{_value(v)}</code></td></tr>"
         for k, v in sorted(summary.attrs.items())
     )
     text = (
@@ -294,6 +294,11 @@ def _seconds(attrs: dict) -> str:
 
 def _hex(colour: tuple[float, float, float, float]) -> str:
     return "#" + "".join(f"{round(255 * c):02x}" for c in colour[:3])
+
+
+def _value(value: object) -> str:
+    """An attribute as it is read: no more digits than mean something."""
+    return _text(f"{value:.4g}" if isinstance(value, float) else value)
 
 
 def _prose(text: str) -> str:

@@ -16,6 +16,9 @@ NEEDED = ("train_loss", "test_accuracy", "learning_rate", "log_gain", "linear_lo
 #: What describes a configuration.
 SETTINGS = ("activation", "init", "norm", "skip", "optimizer", "clip")
 
+#: A setting that is a truth value, in words.
+_WORDS = {"False": "none", "True": "residual"}
+
 _MEASURES = (
     "log_gain",
     "linear_log_gain",
@@ -211,7 +214,7 @@ class _Table:
         named = "site" in dataset.coords
         self.sites = tuple(str(dataset["site"].values[i]) if named else f"{i + 1}" for i in depth)
         self.labels = {
-            name: [str(value) for value in dataset[name].values]
+            name: [_WORDS.get(str(value), str(value)) for value in dataset[name].values]
             for name in ("label", "baseline", *SETTINGS)
         }
 

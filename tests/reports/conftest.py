@@ -22,7 +22,7 @@ GAINS = {
 REMEDIES = {
     "layer norm": ({"norm": "layer"}, True),
     "batch norm": ({"norm": "batch"}, True),
-    "skip": ({"skip": "residual"}, True),
+    "skip": ({"skip": True}, True),
     "clip": ({"clip": "global_norm:1"}, False),
     "adam": ({"optimizer": "adam"}, False),
     "rmsprop": ({"optimizer": "rmsprop"}, False),
@@ -30,7 +30,7 @@ REMEDIES = {
 
 
 def _configurations():
-    plain = {"norm": "none", "skip": "none", "optimizer": "sgd", "clip": "none", "baseline": ""}
+    plain = {"norm": "none", "skip": False, "optimizer": "sgd", "clip": "none", "baseline": ""}
     for activation in ACTIVATIONS:
         for init in INITS:
             gains = GAINS[activation, init]
@@ -58,7 +58,7 @@ def _sweep():
     linear, log_da, log_dz = np.empty_like(gain), np.empty_like(gain), np.empty_like(gain)
     forecast = np.full((2, n, DEPTH), np.nan)
     for c, (config, (activation, between), trains) in enumerate(made):
-        if config["norm"] == "none" and config["skip"] == "none":
+        if config["norm"] == "none" and not config["skip"]:
             forecast[0, c], forecast[1, c] = activation, between
             forecast[1, c, 0] = np.nan
         for r in range(rates):

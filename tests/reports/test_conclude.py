@@ -27,12 +27,12 @@ def test_the_reasons_stand_beside_theory(said):
     assert "theory: it falls by e^1.45 a layer" in points["Why sigmoid fails"]
     assert "the activation does" in points["Why sigmoid fails"]
     assert "Why tanh fails" not in points
-    assert points["What mends sigmoid"].startswith("It trains with ")
-    assert "do not help" in points["What mends sigmoid"]
+    assert points["Remedies for sigmoid"].startswith("It trains with ")
+    assert "do not help: the gradient still falls by e^1.3" in points["Remedies for sigmoid"]
 
 
 def test_a_remedy_that_mends_some_is_told_from_one_that_mends_all(said):
-    assert "adam" in dict(said.points)["What mends relu"].split("not help")[0]
+    assert "adam" in dict(said.points)["Remedies for relu"].split("not help")[0]
 
 
 def test_what_fails_with_a_sound_gradient_is_not_blamed_on_it(sweep):
@@ -41,6 +41,17 @@ def test_what_fails_with_a_sound_gradient_is_not_blamed_on_it(sweep):
     changed["test_accuracy"][config] = 0.2
     text = dict(reports.conclude(reports.summarise(changed)).points)["Why relu fails"]
     assert "With he the gradient arrives" in text
+
+
+def test_what_mends_one_activation_and_not_another_is_said_of_each(sweep):
+    changed = sweep.copy(deep=True)
+    labels = list(changed.label.values)
+    for config in [i for i, label in enumerate(labels) if label.startswith("relu + xavier + ")]:
+        changed["test_accuracy"][config] = 0.1
+        changed["diverged"][config] = "skip" in labels[config]
+    said = reports.conclude(reports.summarise(changed))
+    assert said.title.endswith("mend sigmoid and gelu; nothing tried mends relu.")
+    assert "It diverges with skip (the gradient" in dict(said.points)["Remedies for relu"]
 
 
 def test_without_any_failure(sweep):
