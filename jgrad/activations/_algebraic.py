@@ -220,7 +220,7 @@ _DENOMINATOR = (1.19160814, 4.40811795, 0.91111034, 0.34885983)
         convex=False,
         smoothness=0,
         kinks=(-0.28530794753627, 0.0),
-        kink_slopes=(-0.10688573122, 0.58119690418),
+        kink_slopes=(-0.10688574131003, 0.58119692332927),
         limits=(-math.inf, math.inf),
         slope_zeros=(
             -2.3628511152566654,

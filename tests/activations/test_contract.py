@@ -1,17 +1,18 @@
 """Every stated trait of every activation, against formulas of the tests' own in float64."""
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
+import mpmath as mp
 import numpy as np
 import pytest
-from formulas import FORMULAS, NUMPY
+from formulas import FORMULAS, MPMATH, NUMPY
 
 from jgrad.activations import ALIASES, CATALOG, get, slope, table, traits
 
 NAMES = list(CATALOG)
-SMOOTH = [name for name in NAMES if not traits(name).kinks]
 H = 1e-5
 
 
@@ -110,39 +111,40 @@ def test_parity(name):
     assert traits(name).parity == ("odd" if odd else "even" if even else None)
 
 
-def _one_sided(phi, x, side, order):
-    """φ^(order)(x ± 0) by differences of three to five points on one side."""
-    h = side * {0: 1e-9, 1: 1e-5, 2: 1e-3}[order]
-    f = [phi(np.float64(x + k * h)) for k in range(5)]
-    if order == 0:
-        return f[1]
-    if order == 1:
-        return (-1.5 * f[0] + 2 * f[1] - 0.5 * f[2]) / h
-    return (2 * f[0] - 5 * f[1] + 4 * f[2] - f[3]) / h**2
+def _one_sided(name, kink, order):
+    """φ^(order) just left and just right of a stated kink, by mpmath."""
+    apart = mp.mpf(10) ** -13
+    phi = functools.partial(FORMULAS[name], MPMATH)
+    with mp.workdps(100):
+        return [
+            mp.diff(phi, mp.mpf(kink) + side * apart, order, direction=side) for side in (-1, 1)
+        ]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if traits(name).kinks])
 def test_kinks_and_smoothness(name):
-    facts, phi = traits(name), _phi(name)
+    """At each kink the derivative after the last continuous one jumps, within 10⁻¹³ of it."""
+    facts = traits(name)
     assert list(facts.kinks) == sorted(facts.kinks)
-    k = int(facts.smoothness)
+    assert len(facts.kink_slopes) == len(facts.kinks)
     for kink in facts.kinks:
-        for order in range(min(k + 2, 3)):
-            left, right = (_one_sided(phi, kink, side, order) for side in (-1, 1))
-            if order <= k:
-                assert left == pytest.approx(right, abs=(1e-7, 1e-4, 2e-2)[order])
-            else:
-                assert abs(left - right) > (0.1, 1e-6, 0.1)[order]
+        for order in range(int(facts.smoothness) + 1):
+            left, right = _one_sided(name, kink, order)
+            assert abs(left - right) < 1e-11
+        left, right = _one_sided(name, kink, int(facts.smoothness) + 1)
+        assert abs(left - right) > 0.01
 
 
-@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_kink_is_left_out(name):
     # At every point of a fine grid the slopes to either side agree to the order of its step.
-    x = np.linspace(-8, 8, 4001)
+    x = np.linspace(-8, 8, 80001)
+    for kink in traits(name).kinks:
+        x = x[np.abs(x - kink) > 2.5e-3]
     phi, h = _phi(name), 1e-4
     left, right = (phi(x) - phi(x - h)) / h, (phi(x + h) - phi(x)) / h
-    assert traits(name).smoothness == math.inf
-    curvature = np.abs(phi(x + 0.01) - 2 * phi(x) + phi(x - 0.01)) / 1e-4
+    assert (traits(name).smoothness == math.inf) == (traits(name).kinks == ())
+    curvature = np.abs(phi(x + 2e-3) - 2 * phi(x) + phi(x - 2e-3)) / 4e-6
     assert np.all(np.abs(left - right) <= 2 * h * (curvature + 1) * (1 + np.abs(x)))
 
 
@@ -158,10 +160,6 @@ def test_limits(name):
             assert abs(reached) > 15
         else:
             assert reached == pytest.approx(stated, abs=1e-8)
-        if not math.isnan(stated):
-            with np.errstate(over="ignore"):
-                found = float(CATALOG[name](jnp.float32(np.sign(end) * np.inf)))
-            assert found == pytest.approx(stated, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -194,13 +192,11 @@ def test_saturates(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_keeps_dtype_and_shape_and_nan(name):
-    phi = CATALOG[name]
+def test_keeps_dtype_and_shape(name):
     for dtype in (jnp.float16, jnp.bfloat16, jnp.float32):
-        x = jnp.full((2, 3), 0.7, dtype)
-        y = phi(x)
+        x = jax.ShapeDtypeStruct((2, 3), dtype)
+        y = jax.eval_shape(CATALOG[name], x)
         assert (y.dtype, y.shape) == (x.dtype, x.shape)
-    assert np.isnan(phi(jnp.float32(np.nan)))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -65,52 +65,6 @@ def test_jax():
         np.testing.assert_allclose(stated, found, rtol=1e-6, err_msg=name)
 
 
-#: φ'(NaN) of what is made of straight pieces; all else gives NaN.
-AT_NAN = {
-    "identity": 1.0,
-    "relu": 0.0,
-    "relu6": 0.0,
-    "leaky_relu": 0.01,
-    "hard_tanh": 1.0,
-    "hard_sigmoid": 0.0,
-    "sparse_sigmoid": 0.0,
-    "softshrink": 1.0,
-    "hardshrink": 1.0,
-    "threshold": 1.0,
-}
-
-
-def _at_nan(phis):
-    @jax.jit
-    def values_and_slopes(x):
-        return {name: jax.value_and_grad(phi)(x) for name, phi in phis.items()}
-
-    return values_and_slopes(jnp.float32(jnp.nan))
-
-
-def test_nan():
-    for name, (value, found) in _at_nan(CATALOG).items():
-        assert np.isnan(value), name
-        np.testing.assert_allclose(found, AT_NAN.get(name, np.nan), rtol=1e-6, err_msg=name)
-
-
-@pytest.mark.loose_promotion
-def test_the_slope_at_nan_is_that_of_jax():
-    theirs = {name: getattr(jax.nn, name) for name in CATALOG if hasattr(jax.nn, name)}
-    assert len(theirs) > 20
-    for name, (_, found) in _at_nan(theirs).items():
-        np.testing.assert_allclose(found, AT_NAN.get(name, np.nan), rtol=1e-6, err_msg=name)
-
-
-@pytest.mark.parametrize("name", ["softshrink", "hardshrink", "threshold"])
-def test_the_slope_at_nan_is_that_of_torch(name):
-    torch = pytest.importorskip("torch")
-    called, keywords = TORCH[name]
-    x = torch.tensor(float("nan"), requires_grad=True)
-    getattr(torch.nn.functional, called)(x, **keywords).backward()
-    assert float(x.grad) == AT_NAN[name]
-
-
 def test_tensorflow():
     assert kinks(leaky_relu, "tf") == {0.0: 0.01}
     assert kinks(functools.partial(elu, alpha=2.0), "tf") == {0.0: 1.0}
