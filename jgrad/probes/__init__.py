@@ -2,6 +2,8 @@
 
 from ._flow import Flow as Flow
 from ._flow import SiteFlow as SiteFlow
+from ._layers import LayerJacobian as LayerJacobian
+from ._layers import layer_jacobians as layer_jacobians
 from ._measures import MEASURES as MEASURES
 from ._measures import Backward as Backward
 from ._measures import Forward as Forward

@@ -133,7 +133,7 @@ def remember(
         return Remembered(optimizer.init(params), jax.tree.map(jnp.zeros_like, scalars), empty)
 
     def update(
-        grads: PyTree,
+        updates: PyTree,
         state: Any,
         params: PyTree | None = None,
         *,
@@ -143,8 +143,8 @@ def remember(
         if params is None:
             msg = "remember wants the parameters: update(grads, state, params)"
             raise ValueError(msg)
-        updates, inner = optimizer.update(grads, state.inner, params, **extra)
-        scalars = watch(params=params, grads=grads, updates=updates)
-        return updates, Remembered(inner, scalars, state.flow if flow is None else flow)
+        changes, inner = optimizer.update(updates, state.inner, params, **extra)
+        scalars = watch(params=params, grads=updates, updates=changes)
+        return changes, Remembered(inner, scalars, state.flow if flow is None else flow)
 
     return optax.GradientTransformationExtraArgs(init, update)
