@@ -105,9 +105,9 @@ def _inputs(
     inputs: dict[int, jax.Array] = {}
     own = {index for _, index in whole.found}
 
-    def at_site(index, found, phi, z, params, extra):
+    def at_site(index: int, found: Any, phi: Any, z: Any, params: Any, extra: Any) -> Any:
         del found, extra
-        z = given[index] if index in given else z
+        z = given.get(index, z)
         if index in own:
             inputs[index] = z
         return phi(z, params)
