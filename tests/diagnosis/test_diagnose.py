@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from nets_by_hand import hand, named
 
 from jgrad import diagnosis, probes
 from jgrad.diagnosis import History, diagnose
@@ -24,7 +25,7 @@ def only(found, symptom):
 # The faults
 
 
-def test_a_deep_sigmoid_net_vanishes_and_its_activation_is_to_blame(hand, named):
+def test_a_deep_sigmoid_net_vanishes_and_its_activation_is_to_blame():
     flow = named(hand("sigmoid", gain=1.0), "sigmoid")
     finding = only(diagnose(flow), "vanishing")
     # φ' ≤ 1/4, and the mean of the weights' part is ln(gain) = 0: e^1.39 a layer at least.
@@ -35,7 +36,7 @@ def test_a_deep_sigmoid_net_vanishes_and_its_activation_is_to_blame(hand, named)
     assert any("at most 0.25" in remedy for remedy in finding.remedies)
 
 
-def test_an_identity_net_with_small_weights_vanishes_by_its_linear_maps(hand):
+def test_an_identity_net_with_small_weights_vanishes_by_its_linear_maps():
     gain = 0.6
     finding = only(diagnose(hand("identity", gain=gain)), "vanishing")
     assert finding.numbers["activation"] == pytest.approx(0.0, abs=1e-12)
@@ -45,7 +46,7 @@ def test_an_identity_net_with_small_weights_vanishes_by_its_linear_maps(hand):
     assert float(weights.split()[2]) == pytest.approx(1 / gain, rel=0.1)
 
 
-def test_a_relu_net_with_large_weights_explodes(hand):
+def test_a_relu_net_with_large_weights_explodes():
     gain = 3.0
     finding = only(diagnose(hand("relu", gain=gain, width=200)), "exploding")
     assert finding.numbers["rate"] == pytest.approx(math.log(gain / math.sqrt(2)), abs=0.05)
@@ -53,7 +54,7 @@ def test_a_relu_net_with_large_weights_explodes(hand):
     assert symptoms(diagnose(hand("relu", gain=gain, width=200))) == {"exploding"}
 
 
-def test_a_layer_pushed_off_is_dead_and_not_also_vanishing(hand, named):
+def test_a_layer_pushed_off_is_dead_and_not_also_vanishing():
     flow = named(hand("relu", depth=4, gain=0.5, bias=-9.0), "relu")
     found = diagnose(flow)
     assert symptoms(found) == {"dead"}
@@ -62,14 +63,14 @@ def test_a_layer_pushed_off_is_dead_and_not_also_vanishing(hand, named):
     assert any("leaky_relu" in remedy for remedy in only(found, "dead").remedies)
 
 
-def test_a_tanh_net_with_huge_weights_is_saturated(hand, named):
+def test_a_tanh_net_with_huge_weights_is_saturated():
     flow = named(hand("tanh", depth=3, gain=12.0), "tanh")
     finding = only(diagnose(flow), "saturated")
     assert finding.numbers["rms_input"] > 5.3
     assert finding.sites == ("hidden[0]", "hidden[1]", "hidden[2]")
 
 
-def test_tanh_lost_to_rounding_is_told_from_a_dead_relu(hand, named):
+def test_tanh_lost_to_rounding_is_told_from_a_dead_relu():
     flow = hand("tanh", depth=3, gain=1.0)
     for name in ("zero_slope_share", "dead_share"):
         flow.values[name][:, 1] = 1.0
@@ -78,7 +79,7 @@ def test_tanh_lost_to_rounding_is_told_from_a_dead_relu(hand, named):
     assert "relu passes nothing" in only(diagnose(named(flow, "relu")), "dead").cause
 
 
-def test_a_nan_is_located_and_forward_is_told_from_backward(hand):
+def test_a_nan_is_located_and_forward_is_told_from_backward():
     flow = hand("tanh", depth=5)
     flow.values["nonfinite"][:, 3:] = 7
     assert "the gradient breaks at or above hidden[4]" in only(diagnose(flow), "non-finite").cause
@@ -86,12 +87,12 @@ def test_a_nan_is_located_and_forward_is_told_from_backward(hand):
     assert "first to break, at hidden[3]" in only(diagnose(flow), "non-finite").cause
 
 
-def test_a_loss_that_breaks_is_a_finding(hand):
+def test_a_loss_that_breaks_is_a_finding():
     found = diagnose(hand("tanh", depth=2), history=[2.3, 2.2, math.nan, math.nan])
     assert "from record 2 on" in only(found, "non-finite").evidence
 
 
-def test_a_gradient_that_becomes_zero_by_underflow_vanishes(hand):
+def test_a_gradient_that_becomes_zero_by_underflow_vanishes():
     flow = hand("identity", depth=6)
     flow.values["log_da"][:, :3] = -math.inf
     flow.values["log_dz"][:, :3] = -math.inf
@@ -103,7 +104,7 @@ def test_a_gradient_that_becomes_zero_by_underflow_vanishes(hand):
     assert finding.cause == "the linear maps let nothing through"
 
 
-def test_a_biased_tanh_of_moderate_input_is_not_saturated(hand, named):
+def test_a_biased_tanh_of_moderate_input_is_not_saturated():
     flow = hand("tanh", depth=2, gain=0.2, bias=1.7)
     assert flow.values["slope_second"].max() < 0.1
     assert diagnose(named(flow, "tanh")) == ()
@@ -115,12 +116,12 @@ def test_a_biased_tanh_of_moderate_input_is_not_saturated(hand, named):
 @pytest.mark.parametrize(
     ("activation", "gain"), [("relu", math.sqrt(2)), ("tanh", 1.0), ("identity", 1.0)]
 )
-def test_a_critical_net_has_no_finding(hand, named, activation, gain):
+def test_a_critical_net_has_no_finding(activation, gain):
     flow = named(hand(activation, gain=gain, width=128, seeds=2), activation)
     assert diagnose(flow) == ()
 
 
-def test_state_gradients_see_what_weight_gradients_hide(hand):
+def test_state_gradients_see_what_weight_gradients_hide():
     """ReLU: scaling layer 1 by c and layer 2 by 1/c changes every weight gradient, not the net.
 
     Forward and backward shrink together at gain 1 (a factor √½ a layer each), so the norm of the
@@ -133,45 +134,45 @@ def test_state_gradients_see_what_weight_gradients_hide(hand):
     assert symptoms(diagnose(flow)) == {"vanishing"}
 
 
-def test_scaling_the_loss_changes_no_finding(hand):
+def test_scaling_the_loss_changes_no_finding():
     flow, scaled = hand("sigmoid"), hand("sigmoid")
     scaled.values["log_da"] += 40.0
     scaled.values["log_dz"] += 40.0
     assert [str(f) for f in diagnose(flow)] == [str(f) for f in diagnose(scaled)]
 
 
-def test_a_zero_output_layer_is_no_fault(hand):
+def test_a_zero_output_layer_is_no_fault():
     found = diagnose(hand("relu", gain=math.sqrt(2), output_scale=0.0))
     assert symptoms(found) == set()
     assert "output layer starts at zero" in only(found, "unmeasured").cause
 
 
-def test_a_batch_of_zeros_is_no_dead_net(hand):
+def test_a_batch_of_zeros_is_no_dead_net():
     found = diagnose(hand("relu", inputs=0.0))
     assert symptoms(found) == set()
     assert only(found, "unmeasured").cause == "every input it has seen is exactly 0"
 
 
-def test_perfect_convergence_is_no_death(hand):
+def test_perfect_convergence_is_no_death():
     flow = hand("relu", gain=math.sqrt(2), output_scale=0.0)
     history = np.geomspace(2.3, 1e-9, 40)
     assert diagnose(flow, history=history) == ()
     assert diagnose(flow, history=np.full(40, 2.3)) != ()
 
 
-def test_half_a_dead_first_layer_is_healthy(hand, named):
+def test_half_a_dead_first_layer_is_healthy():
     flow = hand("relu", gain=math.sqrt(2), width=128)
     flow.values["dead_share"][:, 0] = flow.values["zero_slope_share"][:, 0] = 0.5
     assert diagnose(named(flow, "relu")) == ()
 
 
-def test_units_without_gradient_but_with_slope_are_not_dead(hand):
+def test_units_without_gradient_but_with_slope_are_not_dead():
     flow = hand("tanh", depth=3)
     flow.values["dead_share"][:] = 1.0  # δz = 0 everywhere, φ' nowhere
     assert diagnose(flow) == ()
 
 
-def test_a_steep_net_that_learns_is_left_alone(hand):
+def test_a_steep_net_that_learns_is_left_alone():
     """Ratios of 7e-4 do not stop an LSTM; steepness alone is AutoTrainer's false alarm."""
     flow = hand("sigmoid")
     learned = History(np.linspace(2.3, 0.2, 50), baseline=math.log(10))
@@ -180,12 +181,12 @@ def test_a_steep_net_that_learns_is_left_alone(hand):
     assert symptoms(diagnose(flow, history=stuck)) == {"vanishing"}
 
 
-def test_a_loss_falling_from_far_above_chance_has_not_learned(hand):
+def test_a_loss_falling_from_far_above_chance_has_not_learned():
     falling = np.geomspace(400.0, 2.3, 50)
     assert diagnose(hand("sigmoid"), history=History(falling, baseline=math.log(10))) != ()
 
 
-def test_a_fault_of_some_seeds_says_of_how_many(hand, named):
+def test_a_fault_of_some_seeds_says_of_how_many():
     flow = hand("relu", depth=5, gain=math.sqrt(2), width=64, seeds=5)
     for name in ("zero_slope_share", "dead_share"):
         flow.values[name][1:3, 2] = 1.0
@@ -197,7 +198,7 @@ def test_a_fault_of_some_seeds_says_of_how_many(hand, named):
 # Words, forecasts, wrong input
 
 
-def test_a_finding_is_one_sentence_with_its_numbers(hand, named):
+def test_a_finding_is_one_sentence_with_its_numbers():
     [finding] = diagnose(named(hand("sigmoid", gain=1.0), "sigmoid"))
     sentence = str(finding)
     assert sentence.startswith("vanishing: the gradient falls by e^1.4")
@@ -205,14 +206,14 @@ def test_a_finding_is_one_sentence_with_its_numbers(hand, named):
     assert "\n" not in sentence
 
 
-def test_the_forecast_stands_beside(hand):
+def test_the_forecast_stands_beside():
     forecast = SimpleNamespace(log_gain=np.full(30, -1.5), linear_log_gain=np.zeros(30))
     finding = only(diagnose(hand("sigmoid"), forecast=forecast), "vanishing")
     assert "(theory: falls by e^1.5 a layer)" in finding.evidence
     assert finding.numbers["predicted_rate"] == pytest.approx(-1.5)
 
 
-def test_headline(hand):
+def test_headline():
     assert diagnosis.headline(hand("sigmoid")).startswith(
         "Over 30 activations the gradient norm falls by e^1.4"
     )
@@ -223,7 +224,7 @@ def test_headline(hand):
     )
 
 
-def test_wrong_input(hand):
+def test_wrong_input():
     with pytest.raises(TypeError, match=r"[Ff]low"):
         diagnose({"a": 1})
     with pytest.raises(ValueError, match="2 runs of losses, the flow holds 3"):

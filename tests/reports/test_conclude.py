@@ -3,14 +3,15 @@
 import json
 
 import pytest
+from made_up_sweep import SWEEP
 
 from jgrad import reports
 from jgrad.cli._output import plain
 
 
 @pytest.fixture(scope="module")
-def said(sweep):
-    return reports.conclude(reports.summarise(sweep))
+def said():
+    return reports.conclude(reports.summarise(SWEEP))
 
 
 def test_the_title_counts_and_names(said):
@@ -37,16 +38,16 @@ def test_a_remedy_that_mends_some_is_told_from_one_that_mends_all(said):
     assert "adam" in dict(said.points)["Remedies for relu"].split("not help")[0]
 
 
-def test_what_fails_with_a_sound_gradient_is_not_blamed_on_it(sweep):
-    changed = sweep.copy(deep=True)
+def test_what_fails_with_a_sound_gradient_is_not_blamed_on_it():
+    changed = SWEEP.copy(deep=True)
     config = list(changed.label.values).index("relu + he")
     changed["test_accuracy"][config] = 0.2
     text = dict(reports.conclude(reports.summarise(changed)).points)["Why relu fails"]
     assert "With he the gradient arrives" in text
 
 
-def test_what_mends_one_activation_and_not_another_is_said_of_each(sweep):
-    changed = sweep.copy(deep=True)
+def test_what_mends_one_activation_and_not_another_is_said_of_each():
+    changed = SWEEP.copy(deep=True)
     labels = list(changed.label.values)
     for config in [i for i, label in enumerate(labels) if label.startswith("relu + xavier + ")]:
         changed["test_accuracy"][config] = 0.1
@@ -56,15 +57,15 @@ def test_what_mends_one_activation_and_not_another_is_said_of_each(sweep):
     assert "It diverges with skip (the gradient" in dict(said.points)["Remedies for relu"]
 
 
-def test_without_any_failure(sweep):
-    healthy = sweep.isel(config=[list(sweep.label.values).index("tanh + he")])
+def test_without_any_failure():
+    healthy = SWEEP.isel(config=[list(SWEEP.label.values).index("tanh + he")])
     said = reports.conclude(reports.summarise(healthy))
     assert said.title == "1 of 1 plain 30-layer networks train."
 
 
-def test_for_machines(sweep):
-    summary = reports.summarise(sweep)
+def test_for_machines():
+    summary = reports.summarise(SWEEP)
     again = json.loads(json.dumps(plain(reports.as_plain(summary))))
-    assert len(again["ranking"]) == sweep.sizes["config"]
+    assert len(again["ranking"]) == SWEEP.sizes["config"]
     assert again["ranking"][-1]["findings"][0]["symptom"] == "vanishing"
     assert again["ranking"][-1]["steps"] is None

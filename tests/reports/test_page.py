@@ -5,14 +5,15 @@ import re
 
 import numpy as np
 import pytest
+from made_up_sweep import SWEEP
 
 from jgrad import reports
 from jgrad.reports import _chart
 
 
 @pytest.fixture(scope="module")
-def text(sweep):
-    return reports.page(reports.summarise(sweep))
+def text():
+    return reports.page(reports.summarise(SWEEP))
 
 
 class Balance(html.parser.HTMLParser):
@@ -44,19 +45,19 @@ def test_nothing_is_fetched(text):
     assert "@import" not in text
 
 
-def test_names_are_escaped(sweep):
-    nasty = sweep.assign_attrs(command='jgrad compare --data "<b>&</b>.npz"')
+def test_names_are_escaped():
+    nasty = SWEEP.assign_attrs(command='jgrad compare --data "<b>&</b>.npz"')
     text = reports.page(reports.summarise(nasty))
     assert "&lt;b&gt;&amp;&lt;/b&gt;" in text
     assert "<b>&</b>" not in text
 
 
-def test_every_configuration_is_in_the_ranking(text, sweep):
-    for label in sweep.label.values:
+def test_every_configuration_is_in_the_ranking(text):
+    for label in SWEEP.label.values:
         assert f"<td>{label}</td>" in text
 
 
-def test_the_heat_map_has_a_pixel_for_each_layer_and_record(text, sweep):
+def test_the_heat_map_has_a_pixel_for_each_layer_and_record(text):
     import base64
     import io
 
@@ -65,22 +66,22 @@ def test_the_heat_map_has_a_pixel_for_each_layer_and_record(text, sweep):
     images = re.findall(r'href="data:image/png;base64,([^"]+)"', text)
     assert len(images) >= 8
     pixels = imread(io.BytesIO(base64.b64decode(images[0])), format="png")
-    assert pixels.shape[:2] == (sweep.sizes["depth"] - 1, sweep.sizes["record"])
+    assert pixels.shape[:2] == (SWEEP.sizes["depth"] - 1, SWEEP.sizes["record"])
 
 
-def test_without_forecasts_there_is_no_section_of_them(sweep):
-    bare = sweep.drop_vars(["forecast_log_gain", "forecast_linear_log_gain"])
+def test_without_forecasts_there_is_no_section_of_them():
+    bare = SWEEP.drop_vars(["forecast_log_gain", "forecast_linear_log_gain"])
     text = reports.page(reports.summarise(bare))
     assert "Measured beside predicted" not in text
     assert "forecast</span>" not in text
 
 
-def test_writing_replaces_whole_files_and_refuses_before_it_writes(sweep, tmp_path):
-    path = reports.write(sweep, tmp_path / "new" / "report.html")
+def test_writing_replaces_whole_files_and_refuses_before_it_writes(tmp_path):
+    path = reports.write(SWEEP, tmp_path / "new" / "report.html")
     assert path.read_text("utf-8").startswith("<!doctype html>")
     before = path.read_bytes()
     with pytest.raises(ValueError, match="not the results of a sweep"):
-        reports.write(sweep.drop_vars("log_gain"), path)
+        reports.write(SWEEP.drop_vars("log_gain"), path)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from nets_by_hand import hand
 
 from jgrad import diagnosis
 
@@ -15,7 +16,7 @@ def constant(depth, activation, linear):
     )
 
 
-def test_differences_in_standard_errors_by_hand(hand):
+def test_differences_in_standard_errors_by_hand():
     flow = hand("relu", depth=6, gain=1.3, seeds=5)
     compared = diagnosis.compare(constant(6, -0.3, 0.25), flow)
     gains = flow.values["log_gain"]
@@ -34,7 +35,7 @@ def test_differences_in_standard_errors_by_hand(hand):
     assert compared.predicted_rate == pytest.approx((6 * -0.3 + 5 * 0.25) / 6)
 
 
-def test_the_right_theory_is_within_its_errors_and_a_wrong_one_is_not(hand):
+def test_the_right_theory_is_within_its_errors_and_a_wrong_one_is_not():
     """ReLU at σ_w: φ' keeps half of the squared norm, the weights multiply it by σ_w²."""
     depth, gain = 12, 1.5
     flow = hand("relu", depth=depth, gain=gain, width=200, seeds=8)
@@ -46,12 +47,12 @@ def test_the_right_theory_is_within_its_errors_and_a_wrong_one_is_not(hand):
     assert "± 0.0" in str(right)
 
 
-def test_a_single_run_has_no_standard_error(hand):
+def test_a_single_run_has_no_standard_error():
     compared = diagnosis.compare(constant(3, 0.0, 0.0), hand("tanh", depth=3))
     assert np.isnan(compared.z).all()
     assert "±" not in str(compared)
 
 
-def test_a_forecast_of_another_depth_is_refused(hand):
+def test_a_forecast_of_another_depth_is_refused():
     with pytest.raises(ValueError, match="forecast is of 4 layers, the flow's main path has 3"):
         diagnosis.compare(constant(4, 0.0, 0.0), hand("tanh", depth=3))

@@ -1,7 +1,6 @@
 """A made-up sweep with the fields and the sizes of a real one."""
 
 import numpy as np
-import pytest
 import xarray as xr
 
 DEPTH, SEEDS, RECORDS = 30, 3, 4
@@ -128,7 +127,5 @@ def _sweep():
     )
 
 
-@pytest.fixture(scope="session")
-def sweep():
-    """A Dataset as a sweep leaves it."""
-    return _sweep()
+#: A Dataset as a sweep leaves it; tests change copies of it.
+SWEEP = _sweep()

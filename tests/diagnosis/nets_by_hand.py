@@ -3,7 +3,8 @@
 import dataclasses
 
 import numpy as np
-import pytest
+
+from jgrad.diagnosis import Profile
 
 ACTIVATIONS = {
     "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2),
@@ -69,38 +70,26 @@ def _one(key, activation, depth, width, gain, inputs, output_scale, bias):
     return values
 
 
-@pytest.fixture
-def hand():
-    """hand(activation, ...): the flow of a plain net with weights N(0, gain²/width), per seed."""
-
-    def flow(
-        activation="tanh",
-        *,
-        depth=30,
-        width=48,
-        gain=1.0,
-        seeds=1,
-        inputs=1.0,
-        output_scale=1.0,
-        bias=0.0,
-    ):
-        runs = [
-            _one(s, activation, depth, width, gain, inputs, output_scale, bias)
-            for s in range(seeds)
-        ]
-        values = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
-        return HandFlow(tuple(f"hidden[{i}]" for i in range(depth)), values)
-
-    return flow
+def hand(
+    activation="tanh",
+    *,
+    depth=30,
+    width=48,
+    gain=1.0,
+    seeds=1,
+    inputs=1.0,
+    output_scale=1.0,
+    bias=0.0,
+):
+    """The flow of a plain net with weights N(0, gain²/width), per seed."""
+    runs = [
+        _one(s, activation, depth, width, gain, inputs, output_scale, bias) for s in range(seeds)
+    ]
+    values = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+    return HandFlow(tuple(f"hidden[{i}]" for i in range(depth)), values)
 
 
-@pytest.fixture
-def named():
-    """named(flow, activation): the profile of a flow by hand, with its activation's name."""
-    from jgrad.diagnosis import Profile
-
-    def profile(flow, activation):
-        bare = Profile.of(flow)
-        return dataclasses.replace(bare, activations=(activation,) * len(bare.names))
-
-    return profile
+def named(flow, activation):
+    """The profile of a flow by hand, with its activation's name."""
+    bare = Profile.of(flow)
+    return dataclasses.replace(bare, activations=(activation,) * len(bare.names))
