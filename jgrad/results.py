@@ -143,7 +143,8 @@ def load(path: str | Path) -> xr.Dataset:
     """
     try:
         with xr.open_dataset(path, engine="h5netcdf") as file:
-            dataset = file.load()
+            # Kept encodings would cut longer strings to this file's length when saved again.
+            dataset = file.load().drop_encoding()
     except FileNotFoundError:
         msg = f"{path}: no such file"
         raise ValueError(msg) from None

@@ -8,6 +8,8 @@ import xarray as xr
 
 from jgrad import results
 
+JOIN = {"data_vars": "minimal", "coords": "minimal", "compat": "equals", "join": "exact"}
+
 
 def small(offset=0.0):
     generator = np.random.default_rng(1)
@@ -43,6 +45,18 @@ def test_saved_and_loaded_is_the_same(tmp_path):
     assert back.label.values.tolist() == dataset.label.values.tolist()
     assert back.train_loss.dtype == np.float32
     assert back.diverged.dtype == bool
+
+
+def test_a_loaded_dataset_keeps_longer_strings(tmp_path):
+    """NumPy's fixed-length strings, and the encoding a file leaves behind, both cut."""
+    results.save(small().isel(config=[0]), tmp_path / "short.nc")
+    short = results.load(tmp_path / "short.nc")
+    joined = xr.concat([short, small().isel(config=[1])], "config", **JOIN)
+    results.save(joined, tmp_path / "long.nc")
+    assert results.load(tmp_path / "long.nc").label.values.tolist() == [
+        "tanh + he",
+        "relu + xavier",
+    ]
 
 
 def test_plain_xarray_opens_it(tmp_path):

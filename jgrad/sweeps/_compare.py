@@ -28,7 +28,7 @@ def compare(
     *,
     output: str | Path | None = None,
     progress: Callable[[Progress], object] | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> xr.Dataset:
     """Train everything that `comparison` describes; the dataset of `jgrad.results.VARIABLES`.
 
@@ -80,13 +80,17 @@ def compare(
         return part
 
     base = {activation: run(activation, None) for activation in comparison.activations}
-    failing = [name for name in _worst_first(base) if _failed(base[name], comparison).any()]
+    failing = [
+        name
+        for name in sorted(base, key=lambda name: _score(base[name]))
+        if _failed(base[name], comparison)
+    ]
     if failing:
         tried = {
             remedy: run(failing[0], remedy)
             for remedy in comparison.remedies[: comparison.programs - len(parts)]
         }
-        best = _worst_first(tried)[::-1][: comparison.spread]
+        best = sorted(tried, key=lambda remedy: -_score(tried[remedy]))[: comparison.spread]
         for activation, remedy in [(a, r) for a in failing[1:] for r in best]:
             if len(parts) < comparison.programs:
                 run(activation, remedy)
@@ -156,7 +160,7 @@ class _Job:
             state=state,
         )
 
-    def run(self, clock: Clock, index: int, devices: Sequence[jax.Device] | None) -> xr.Dataset:
+    def run(self, clock: Clock, index: int, devices: Sequence[Any] | None) -> xr.Dataset:
         """Train them all."""
         steps, points = self.comparison.steps, self.points()
 
@@ -230,13 +234,14 @@ def _best(part: xr.Dataset) -> xr.DataArray:
     return part.test_accuracy.isel(step=-1).mean("seed").max("rate")
 
 
-def _failed(part: xr.Dataset, comparison: Comparison) -> xr.DataArray:
-    return _best(part) <= comparison.trains_above
+def _score(part: xr.Dataset) -> float:
+    """`_best`, averaged over the initialisers."""
+    return float(_best(part).mean())
 
 
-def _worst_first(parts: dict[str, xr.Dataset]) -> list[str]:
-    """The names, the lowest best accuracy (mean over the initialisers) first; ties as given."""
-    return sorted(parts, key=lambda name: float(_best(parts[name]).mean()))
+def _failed(part: xr.Dataset, comparison: Comparison) -> bool:
+    """Whether some configuration does not train."""
+    return bool((_best(part) <= comparison.trains_above).any())
 
 
 def _joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -252,7 +257,7 @@ def _joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     )
 
 
-def _identity(comparison: Comparison, task: Split, devices: Sequence[jax.Device]) -> dict[str, Any]:
+def _identity(comparison: Comparison, task: Split, devices: Sequence[Any]) -> dict[str, Any]:
     """What decides the bits: every field, the data's own bytes, the software, the devices."""
     return {
         **dataclasses.asdict(comparison),

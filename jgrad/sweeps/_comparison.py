@@ -66,17 +66,17 @@ class Comparison:
     """
 
     data: str = "digits"
-    activations: tuple[str, ...] = ("sigmoid", "tanh", "relu", "gelu")
-    inits: tuple[str, ...] = ("xavier", "he", "orthogonal")
+    activations: Sequence[str] = ("sigmoid", "tanh", "relu", "gelu")
+    inits: Sequence[str] = ("xavier", "he", "orthogonal")
     depth: int = 30
     width: int = 64
     norm: str = "none"
     skip: bool = False
     optimizer: str = "sgd"
     clip: str = "none"
-    learning_rates: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    remedies: tuple[str, ...] = tuple(REMEDIES)
+    learning_rates: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    seeds: Sequence[int] = (0, 1, 2)
+    remedies: Sequence[str] = tuple(REMEDIES)
     spread: int = 2
     trains_above: float = 0.8
     programs: int = 12

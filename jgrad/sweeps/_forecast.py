@@ -40,14 +40,14 @@ def _plain(model: MLP, init: str, params: PyTree, x: np.ndarray, batch: int) -> 
         depth=model.depth,
         sigma_w=_sigma_w(model, params),
         q0=_mean_square(params["first"]["linear"]["kernel"]) * float((x**2).sum(-1).mean()),
-        width=model.width,
+        width=float(model.width),
         weights="orthogonal" if orthogonal else "gaussian",
     )
 
 
 def _batch(model: MLP, init: str, params: PyTree, x: np.ndarray, batch: int) -> theory.BatchNorm:
     del init, params, x
-    return theory.BatchNorm(phi=model.activation, depth=model.depth, batch=max(batch, 4))
+    return theory.BatchNorm(phi=model.activation, depth=model.depth, batch=float(max(batch, 4)))
 
 
 def _layer(model: MLP, init: str, params: PyTree, x: np.ndarray, batch: int) -> theory.LayerNorm:

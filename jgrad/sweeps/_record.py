@@ -6,10 +6,9 @@ from jgrad.probes import Flow
 
 #: Quantities of a site kept at every depth; `jgrad.results.VARIABLES` says what each is.
 QUANTITIES = (
-    "log_gain",
-    "linear_log_gain",
     "log_da",
     "log_dz",
+    "log_gain",
     "slope_mean",
     "slope_second",
     "z_second",
@@ -18,10 +17,27 @@ QUANTITIES = (
     "dead_share",
 )
 
+#: The scope in which a model of `jgrad.models` applies its activation.
+_SCOPE = "act"
 
-def profiles(flow: Flow) -> dict[str, np.ndarray]:
-    """Every quantity along the main path [*batch, depth], input side first, in float32.
 
-    Read on the host: in the compiled program it would take longer to compile than the training.
+def profiles(flow: Flow) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """(quantity → [*batch, depth] in float32, labels), along the model's own activations.
+
+    Input side first. What a normalisation does between two activations counts as the linear map's:
+    `linear_log_gain` is NaN at the first. Read on the host: in the compiled program it would take
+    longer to compile than the training.
     """
-    return {name: np.asarray(flow.profile(name), np.float32) for name in QUANTITIES}
+    places = [
+        (position, label)
+        for position, label in zip(flow.positions, flow.profile_names(), strict=True)
+        if flow[position[0]].site.path.rpartition("/")[-1] == _SCOPE
+    ]
+    kept = {}
+    for name in QUANTITIES:
+        of_site = {key: np.asarray(getattr(flow[key], name)) for (key, _), _ in places}
+        columns = [of_site[key][..., *step] for (key, step), _ in places]
+        kept[name] = np.stack(columns, axis=-1).astype(np.float32)
+    linear = kept["log_da"][..., :-1] - kept["log_dz"][..., 1:]
+    kept["linear_log_gain"] = np.insert(linear, 0, np.nan, axis=-1)
+    return kept, tuple(label for _, label in places)

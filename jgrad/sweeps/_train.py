@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def train(
     *,
     steps: int,
     tell: Callable[[str, int], object] = lambda *_: None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> History:
     """Train every point for `steps` steps with one compilation.
 
@@ -63,7 +63,7 @@ def train(
     Raises:
       ValueError: `steps` is no positive multiple of the chunk, or there are no points.
     """
-    count = len(points.learning_rate)
+    count = np.shape(points.learning_rate)[0]
     if steps < 1 or steps % program.chunk:
         msg = f"steps must be a positive multiple of the chunk {program.chunk}, got {steps}"
         raise ValueError(msg)
@@ -124,11 +124,12 @@ def train(
     stacked = structure.unflatten(
         jnp.asarray(np.stack(leaves, axis=1)) for leaves in zip(*chunks, strict=True)
     )
+    kept, sites = profiles(stacked.flow)
     return History(
         np.asarray(stacked.train_loss),
         np.asarray(stacked.test_accuracy),
-        profiles(stacked.flow),
-        stacked.flow.profile_names(),
+        kept,
+        sites,
         compile_seconds,
         time.monotonic() - began,
     )
@@ -136,6 +137,6 @@ def train(
 
 def _padded(points: Point, multiple: int) -> Point:
     """`points` with the last one repeated until their number is a multiple."""
-    count = len(points.learning_rate)
+    count = np.shape(points.learning_rate)[0]
     order = np.minimum(np.arange(-(-count // multiple) * multiple), count - 1)
     return jax.tree.map(lambda leaf: leaf[order], points)

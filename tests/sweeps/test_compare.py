@@ -118,8 +118,9 @@ def test_forecast_is_of_what_is_measured():
     for name in ("log_gain", "linear_log_gain"):
         measured = dataset[name].isel(record=0, rate=0).mean("seed")
         forecast = dataset[f"forecast_{name}"]
-        np.testing.assert_allclose(measured.values[:, 1:], forecast.values[:, 1:], atol=0.06)
-    assert float(abs(dataset.forecast_log_gain).min()) > 0.1
+        # The first layers see real digits, whose lengths vary; theory takes their mean.
+        np.testing.assert_allclose(measured[:, 2:], forecast[:, 2:], atol=0.025)
+    assert float(abs(dataset.forecast_log_gain).min()) > 0.05
 
 
 def test_told_on_the_host_between_chunks(whole):
