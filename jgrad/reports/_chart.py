@@ -44,7 +44,7 @@ class Axis(NamedTuple):
         low, high, at = self.low, self.high, np.asarray(values, float)
         if self.log:
             low, high, at = math.log(low), math.log(high), np.log(at)
-        return (at - low) / (high - low)
+        return (at - low) / (high - low) if high > low else np.full_like(at, 0.5)
 
 
 class Frame(NamedTuple):
@@ -75,6 +75,8 @@ def ticks(
       >>> ticks(0.0, 30.0, 4)
       [(0.0, '0'), (10.0, '10'), (20.0, '20'), (30.0, '30')]
     """
+    if high <= low:
+        return [(low, f"{low:g}")]
     raw = (high - low) / max(count - 1, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= 0.999 * raw)

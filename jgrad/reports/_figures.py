@@ -105,7 +105,7 @@ def heat(entry: Entry) -> str:
     shown = sorted({0, count // 2, count - 1})
     frame = Frame(
         Axis(0, count, [(i + 0.5, f"{entry.record[i]}") for i in shown], "training step"),
-        Axis(0, depth, [(d - 0.5, f"{d}") for d in (1, depth // 2, depth)], "layer"),
+        Axis(0, depth, [(d - 0.5, f"{d}") for d in sorted({1, (depth + 1) // 2, depth})], "layer"),
         **_TILE,
     )
     colours = DIVERGING(np.clip(0.5 + 0.5 * np.nan_to_num(gains) / HEAT, 0, 1))

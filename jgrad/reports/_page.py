@@ -172,6 +172,8 @@ def _arrivals(summary: Summary) -> str:
 
 
 def _heat(summary: Summary) -> str:
+    if summary.depth < 2:
+        return ""
     plots = [_figures.heat(entry) for entry in _plain_then_mended(summary)]
     stops = ", ".join(_hex(_figures.DIVERGING(i / 8)) for i in range(9))
     scale = (

@@ -100,3 +100,9 @@ def test_a_line_breaks_at_what_is_not_finite():
     assert drawn.count("M") == 2
     assert drawn.count("L") == 2
     assert "nan" not in drawn
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_few_layers_and_a_single_step_make_a_page(depth):
+    small = SWEEP.isel(depth=slice(depth), step=[-1], record=[0], seed=[0])
+    assert reports.page(reports.summarise(small)).endswith("</html>\n")
