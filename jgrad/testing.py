@@ -108,7 +108,7 @@ def _dtype_and_shape(phi: Elementwise) -> Iterator[Failure]:
         for shape in ((), (3,), (2, 3)):
             given = f"{dtype}{list(shape)}"
             try:
-                y = jax.eval_shape(phi, jax.ShapeDtypeStruct(shape, dtype))
+                y = jax.eval_shape(lambda x: phi(x), jax.ShapeDtypeStruct(shape, dtype))
             except Exception as error:  # Whatever a function of the user's raises.
                 reason = f"{type(error).__name__}: {error}".split("\n", 1)[0]
                 yield Failure("JAX can trace it", given, reason)
@@ -123,9 +123,10 @@ def _dtype_and_shape(phi: Elementwise) -> Iterator[Failure]:
 
 
 def _everywhere(dtype: np.dtype) -> jax.Array:
-    """Both signs of every second binade of the dtype's normal numbers, and 0."""
+    """Both signs of every second binade (of float64, sixteenth) of the normal numbers, and 0."""
     info = jnp.finfo(dtype)
-    exponents = np.arange(math.log2(float(info.tiny)), math.log2(float(info.max)), 2.0)
+    first, end = math.log2(float(info.tiny)), math.log2(float(info.max))
+    exponents = np.arange(first, end, 2.0 if info.bits <= 32 else 16.0)
     positive = np.append(1.5 * 2.0**exponents, 0.95 * float(info.max))
     positive = positive[positive < float(info.max)]
     dense = np.linspace(-16, 16, _COUNT - 1 - 2 * len(positive)) + 0.00217

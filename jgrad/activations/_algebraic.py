@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
-from ._link import activation, link
+from ._link import activation, check_positive, link
 from ._tails import expm1_link
 
 
@@ -59,6 +59,7 @@ def isru(x: FloatArray, *, alpha: float | jax.Array = 1.0) -> FloatArray:
       >>> print(f"{isru(jnp.float32(0.75), alpha=1.0):.4f}")
       0.6000
     """
+    check_positive(alpha=alpha)
     root = jnp.sqrt(jnp.asarray(alpha, x.dtype))
     return _unit(root * x) / root
 
@@ -86,6 +87,7 @@ def isrlu(x: FloatArray, *, alpha: float | jax.Array = 1.0) -> FloatArray:
       >>> print(f"{isrlu(jnp.float32(-0.75)):.4f}")
       -0.6000
     """
+    check_positive(alpha=alpha)
     root = jnp.sqrt(jnp.asarray(alpha, x.dtype))
     return jnp.where(x >= 0, x, _unit(root * x) / root)
 

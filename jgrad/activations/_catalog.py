@@ -99,11 +99,15 @@ def get(name: str) -> Elementwise:
 
     Raises:
       ValueError: there is none; quotes the name and the nearest ones.
+      TypeError: what is given is no name.
 
     Example:
       >>> get("swish").__name__
       'silu'
     """
+    if not isinstance(name, str):
+        msg = f"get takes the name of an activation, got {type(name).__name__} {name!r}"
+        raise TypeError(msg)
     canonical = ALIASES.get(name, name)
     if canonical not in CATALOG:
         raise ValueError(unknown("activation", name, [*CATALOG, *ALIASES]))
@@ -115,9 +119,13 @@ def traits(phi: Elementwise | str) -> Traits:
 
     Raises:
       ValueError: the catalogue has no such activation.
+      TypeError: neither a function nor a name.
     """
     if isinstance(phi, str):
         phi = get(phi)
+    if not callable(phi):
+        msg = f"traits takes an activation or its name, got {type(phi).__name__} {phi!r}"
+        raise TypeError(msg)
     if phi not in _TRAITS:
-        raise ValueError(unknown("activation", getattr(phi, "__name__", phi), CATALOG))
+        raise ValueError(unknown("activation", phi, CATALOG))
     return _TRAITS[phi]

@@ -23,6 +23,7 @@ from jgrad._types import Elementwise
 
 from ._catalog import CATALOG
 from ._families import FAMILIES
+from ._link import check_function
 from ._samples import IDENTIFY_GRID, Samples
 
 #: Half-width of the region where samples must be finite: a naive formula may overflow beyond it.
@@ -90,6 +91,7 @@ def identify(fn: Callable[..., Any]) -> Identity | None:
       >>> print(identify(lambda x: 2 * x + 1))
       None
     """
+    check_function("identify", fn)
     try:
         with jax.ensure_compile_time_eval():
             grid = jnp.asarray(IDENTIFY_GRID)
@@ -142,6 +144,9 @@ def identify_samples(
       >>> print(identify_samples(np.maximum(IDENTIFY_GRID, 0.0), IDENTIFY_GRID > 0))
       relu
     """
+    if not eps > 0:
+        msg = f"eps is a relative rounding error, above 0; got {eps}"
+        raise ValueError(msg)
     values = np.asarray(values, dtype=np.float64)
     slopes = np.asarray(np.full_like(values, np.nan) if slopes is None else slopes, np.float64)
     wanted = IDENTIFY_GRID.shape

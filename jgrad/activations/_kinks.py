@@ -1,7 +1,6 @@
 """What φ' is at a kink: nothing mathematics decides, so frameworks differ."""
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from jgrad._types import Elementwise, FloatArray
 
 from ._algebraic import rational
 from ._catalog import traits
+from ._link import check_function, check_parameters, defaults_of
 from ._piecewise import hard_tanh, hardshrink, softshrink, threshold
 from ._rectified import elu, leaky_relu, selu
 from ._slope import slope
@@ -47,8 +47,10 @@ def _unbound(phi: Elementwise) -> tuple[Elementwise, dict[str, Any]]:
     while isinstance(phi, functools.partial):
         bound = {**phi.keywords, **bound}
         phi = phi.func
-    keywords = inspect.signature(phi).parameters.values()
-    parameters = {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY} | bound
+    traits(phi)
+    defaults = defaults_of(phi)
+    check_parameters(phi.__name__, defaults, bound)
+    parameters = defaults | bound
     # How φ is computed is not what φ is.
     parameters.pop("accuracy", None)
     return phi, parameters
@@ -66,6 +68,7 @@ def kinks(phi: Elementwise, convention: str = "jax") -> Mapping[float, float]:
 
     Raises:
       ValueError: no such convention, or no such activation.
+      TypeError: φ is no function, or it has no such parameter.
 
     Example:
       >>> from jgrad.activations import leaky_relu, relu6
@@ -74,13 +77,15 @@ def kinks(phi: Elementwise, convention: str = "jax") -> Mapping[float, float]:
       >>> kinks(relu6)
       {0.0: 0.0, 6.0: 0.0}
     """
+    check_function("kinks", phi)
     departures = lookup(_DEPARTURES, convention, "kink convention")
     base, parameters = _unbound(phi)
     facts = traits(base)
     if base is rational and phi is not rational:
         msg = "the kinks of rational are known at its default coefficients only"
         raise ValueError(msg)
-    points = _MOVING[base](**parameters) if base in _MOVING else facts.kinks
+    moved = _MOVING[base](**parameters) if base in _MOVING else facts.kinks
+    points = tuple(float(x) for x in moved)
     if base in departures:
         return dict(zip(points, departures[base](**parameters), strict=True))
     if base is phi:

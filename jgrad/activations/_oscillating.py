@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
-from ._link import activation
+from ._link import activation, check_nonzero
 from ._sigmoidal import sigmoid_link
 from ._tails import with_asymptote
 
@@ -109,6 +109,7 @@ def snake(x: FloatArray, *, a: float | jax.Array = 1.0) -> FloatArray:
       >>> print(f"{snake(jnp.float32(1.0)):.4f}")
       1.7081
     """
+    check_nonzero(a=a)
     return _snake(x, jnp.asarray(a, x.dtype))
 
 

@@ -9,7 +9,7 @@ from jax import lax
 from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
-from ._link import activation
+from ._link import activation, check_not_negative
 
 # Each is written so that a NaN fails every comparison and passes through, and so that a kink and
 # a NaN lie on the side whose slope jax.nn gives them.
@@ -70,6 +70,10 @@ def hard_tanh(
       >>> hard_tanh(jnp.array([-3.0, 0.5, 3.0]), max_val=2.0)
       Array([-1. ,  0.5,  2. ], dtype=float32)
     """
+    bounds = (min_val, max_val)
+    if all(isinstance(b, int | float) for b in bounds) and not min_val <= max_val:
+        msg = f"min_val is wanted at or below max_val, got {min_val} and {max_val}"
+        raise ValueError(msg)
     return jnp.where(x < min_val, min_val, jnp.where(x > max_val, max_val, x)).astype(x.dtype)
 
 
@@ -213,6 +217,7 @@ def softshrink(x: FloatArray, *, lambd: float | jax.Array = 0.5) -> FloatArray:
       >>> softshrink(jnp.array([-2.0, 0.25, 2.0]))
       Array([-1.5,  0. ,  1.5], dtype=float32)
     """
+    check_not_negative(lambd=lambd)
     return jnp.where(jnp.abs(x) <= lambd, 0.0, x - jnp.sign(x) * lambd).astype(x.dtype)
 
 
@@ -241,6 +246,7 @@ def hardshrink(x: FloatArray, *, lambd: float | jax.Array = 0.5) -> FloatArray:
       >>> hardshrink(jnp.array([-2.0, 0.25, 2.0]))
       Array([-2.,  0.,  2.], dtype=float32)
     """
+    check_not_negative(lambd=lambd)
     return jnp.where(jnp.abs(x) <= lambd, 0.0, x).astype(x.dtype)
 
 

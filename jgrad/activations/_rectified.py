@@ -10,7 +10,7 @@ from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
 from ._exponential import decay, expm1
-from ._link import activation
+from ._link import activation, check_positive
 from ._normal import near_one, upper_half
 
 
@@ -135,7 +135,9 @@ def _left(x: FloatArray) -> FloatArray:
         saturates="left",
         source="Clevert, Unterthiner & Hochreiter, 2015, arXiv:1511.07289",
     ),
-    log_slope=lambda x, alpha=1.0: jnp.where(x > 0, 0.0, x + jnp.log(alpha)).astype(x.dtype),
+    log_slope=lambda x, alpha=1.0: jnp.where(x > 0, 0.0, x + jnp.log(jnp.abs(alpha))).astype(
+        x.dtype
+    ),
 )
 @activation
 def elu(x: FloatArray, *, alpha: float | jax.Array = 1.0) -> FloatArray:
@@ -244,5 +246,6 @@ def celu(x: FloatArray, *, alpha: float | jax.Array = 1.0) -> FloatArray:
       >>> celu(jnp.array([-2.0, 0.0, 1.5])).round(4)
       Array([-0.86469996,  0.        ,  1.5       ], dtype=float32)
     """
+    check_positive(alpha=alpha)
     alpha = jnp.asarray(alpha, x.dtype)
     return jnp.where(x > 0, x, _settling(_left(x), alpha))

@@ -9,7 +9,7 @@ from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
 from ._exponential import decay, tanh_of
-from ._link import activation, by_accuracy, derivative_of, link
+from ._link import activation, by_accuracy, check_nonzero, derivative_of, link
 from ._sigmoidal import dsigmoid, dtanh, sigmoid_link, tanh_link
 from ._softplus import softplus_link
 
@@ -85,8 +85,9 @@ def silu(x: FloatArray, *, beta: float | jax.Array = 1.0, accuracy: str = "faith
       >>> silu(jnp.array([-2.0, 0.0, 1.5])).round(4)
       Array([-0.2384,  0.    ,  1.2264], dtype=float32)
     """
+    check_nonzero(beta=beta)
     form = by_accuracy(accuracy, _silu, jax.nn.silu)
-    if isinstance(beta, float) and beta == 1:
+    if isinstance(beta, int | float) and beta == 1:
         return form(x)
     return form(beta * x) / beta
 

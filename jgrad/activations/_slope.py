@@ -1,6 +1,7 @@
 """Slopes of activations, and their logarithms."""
 
 import functools
+import operator
 
 import jax.numpy as jnp
 
@@ -8,7 +9,7 @@ from jgrad._numerics import at_least_float32
 from jgrad._types import Elementwise, FloatArray
 
 from ._catalog import LOG_SLOPES
-from ._link import derivative_of
+from ._link import check_function, check_parameters, defaults_of, derivative_of, float_array
 
 
 def slope(phi: Elementwise, order: int = 1) -> Elementwise:
@@ -26,16 +27,24 @@ def slope(phi: Elementwise, order: int = 1) -> Elementwise:
 
     Raises:
       ValueError: the order is negative.
+      TypeError: φ is no function, the order no int; or, when it is called, x is not of a float
+        dtype.
 
     Example:
       >>> from jgrad.activations import sigmoid
       >>> [round(float(y), 4) for y in slope(sigmoid)(jnp.array([1.0, 2.0, 3.0]))]
       [0.1966, 0.105, 0.0452]
     """
-    if order < 0:
+    check_function("slope", phi)
+    try:
+        times = operator.index(order)
+    except TypeError:
+        msg = f"order is how many times to differentiate, an int; got {order!r}"
+        raise TypeError(msg) from None
+    if times < 0:
         msg = f"order is how many times to differentiate, at least 0; got {order}"
         raise ValueError(msg)
-    return functools.reduce(lambda f, _: derivative_of(f), range(order), phi)
+    return functools.reduce(lambda f, _: derivative_of(f), range(times), phi)
 
 
 def log_slope(phi: Elementwise) -> Elementwise:
@@ -50,6 +59,7 @@ def log_slope(phi: Elementwise) -> Elementwise:
       >>> log_slope(tanh)(jnp.array([0.0, 60.0], jnp.bfloat16)).round(2)
       Array([   0.  , -118.61], dtype=float32)
     """
+    check_function("log_slope", phi)
     settings = {}
     bare = phi
     while isinstance(bare, functools.partial):
@@ -58,10 +68,11 @@ def log_slope(phi: Elementwise) -> Elementwise:
     # How φ is computed is not what φ is.
     settings.pop("accuracy", None)
     form = LOG_SLOPES.get(bare)
+    if form is not None:
+        check_parameters(bare.__name__, defaults_of(bare), settings)
 
     def log_slope_of_phi(x: FloatArray) -> FloatArray:
-        if form is None:
-            return jnp.log(jnp.abs(slope(phi)(at_least_float32(x))))
-        return form(at_least_float32(x), **settings)
+        x = at_least_float32(float_array("log_slope", x))
+        return jnp.log(jnp.abs(slope(phi)(x))) if form is None else form(x, **settings)
 
     return log_slope_of_phi

@@ -9,7 +9,7 @@ from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
 from ._exponential import log1p
-from ._link import activation, link
+from ._link import activation, check_positive, link
 from ._sigmoidal import sigmoid_link
 
 
@@ -153,5 +153,6 @@ def squareplus(x: FloatArray, *, b: float | jax.Array = 4.0) -> FloatArray:
       >>> squareplus(jnp.array([-2.0, 0.0, 1.5])).round(4)
       Array([0.41419998, 1.        , 2.        ], dtype=float32)
     """
+    check_positive(b=b)
     root = jnp.sqrt(jnp.asarray(b, x.dtype))
     return 0.5 * root * _squareplus(x / root)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jgrad._types import FloatArray
 
 from ._catalog import Traits, states
-from ._link import activation, link
+from ._link import activation, check_positive, link
 from ._normal import bell_times
 from ._sigmoidal import sigmoid_link, tanh_link
 from ._tails import expm1_link, left_half, loglog_link, xexp_link
@@ -287,6 +287,7 @@ def soft_root_sign(
       >>> print(f"{soft_root_sign(jnp.float32(-3.0)):.4f}")
       -2.4625
     """
+    check_positive(alpha=alpha, beta=beta)
     # Divided through by e^(-x/β) to the left and by x to the right, where the slope, 1/D - x D'/D²
     # by the quotient rule, would cancel.
     right = x > 1
