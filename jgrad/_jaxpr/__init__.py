@@ -10,6 +10,7 @@ from ._chains import cone as cone
 from ._chains import depends as depends
 from ._elementwise import is_broadcast as is_broadcast
 from ._elementwise import is_elementwise as is_elementwise
+from ._elementwise import is_pointwise as is_pointwise
 from ._graph import Graph as Graph
 from ._graph import Node as Node
 from ._graph import bind as bind

@@ -25,9 +25,17 @@ def is_broadcast(graph: Graph, node: Node) -> bool:
 def is_elementwise(graph: Graph, node: Node) -> bool:
     """Whether every element of the node's one result depends on the same element of its operands.
 
-    Operands may be smaller where they broadcast. A primitive is elementwise if its parameters
-    suit scalars as well: a cumulative sum's axis, a product's contracted dimension, a reshape's
-    new shape do not.
+    At least one operand is of the result's shape; others may be smaller where they broadcast.
+    """
+    shapes = [getattr(graph.avals[v], "shape", None) for v in (*node.outputs, *node.inputs)]
+    return shapes[0] in shapes[1:] and is_pointwise(graph, node)
+
+
+def is_pointwise(graph: Graph, node: Node) -> bool:
+    """Like `is_elementwise`, where all operands may be smaller: a column times a row is pointwise.
+
+    A primitive is pointwise if its parameters suit scalars as well: a cumulative sum's axis, a
+    product's contracted dimension, a reshape's new shape do not.
     """
     if len(node.outputs) != 1:
         return False
@@ -36,9 +44,7 @@ def is_elementwise(graph: Graph, node: Node) -> bool:
     if shape is None:
         return False
     operands = [graph.avals[v] for v in node.inputs]
-    if not all(_broadcasts(getattr(aval, "shape", None), shape) for aval in operands):
-        return False
-    if not any(aval.shape == shape for aval in operands):
+    if not operands or not all(_broadcasts(getattr(a, "shape", None), shape) for a in operands):
         return False
     if node.kind in ("custom_jvp", "custom_vjp"):
         return _body_is_elementwise(node)

@@ -9,6 +9,7 @@ told by what becomes of it: see `_role`.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from jgrad._jaxpr import (
     cone,
     is_broadcast,
     is_elementwise,
+    is_pointwise,
     sample,
     tap_name,
 )
@@ -312,7 +314,10 @@ def _adds_linearly(whole: _Stretch, inner: _Stretch) -> bool:
     """Whether the whole is α z + β inner(z) + γ: an activation with a skip around it."""
     x = IDENTIFY_GRID.astype(np.float64)
     near = np.abs(x) <= 8
-    for (values, _), (inside, _) in zip(whole.samples or (), inner.samples or (), strict=True):
+    # What has no parameters of its own is sampled once, whatever they are.
+    for (values, _), (inside, _) in zip(
+        whole.samples or (), itertools.cycle(inner.samples or ()), strict=False
+    ):
         columns = np.stack([x, inside.astype(np.float64), np.ones_like(x)], axis=1)[near]
         target = values.astype(np.float64)[near]
         fit, *_ = np.linalg.lstsq(columns, target, rcond=None)
@@ -360,7 +365,7 @@ class _Uses:
                 out = node.outputs[0]
                 if is_broadcast(graph, node) and _size(graph, out) > size:
                     self.repeated = True
-                elif is_elementwise(graph, node) or is_broadcast(graph, node):
+                elif is_pointwise(graph, node) or is_broadcast(graph, node):
                     if _size(graph, out) > size:
                         self.repeated = True
                     elif out not in seen:

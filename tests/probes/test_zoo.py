@@ -242,6 +242,35 @@ def layer_norm(w, x):
     return jnp.mean((jax.nn.gelu(h) - X) ** 2)
 
 
+@program(("gelu_tanh", (5, 6), ()))
+def layer_norm_by_moments(w, x):
+    h = x @ w
+    mean = h.mean(-1)
+    var = jnp.maximum(jnp.mean(h**2, -1) - mean**2, 0.0)[:, None]
+    h = (h - mean[:, None]) * (jax.lax.rsqrt(var + 1e-5) * B[None])
+    return jnp.sum(jax.nn.gelu(h) * X)
+
+
+@program(
+    ("sigmoid", (5, 2), (3,)),
+    ("sigmoid", (5, 2), (3,)),
+    ("tanh", (5, 2), (3,)),
+    ("sigmoid", (5, 2), (3,)),
+    ("tanh", (5, 2), (3,)),
+)
+def lstm_over_time(w, x):
+    def step(carry, x_t):
+        h, c = carry
+        z = x_t @ w + jnp.tile(h, (1, 3))
+        i, g, f = jnp.split(z, 3, axis=-1)
+        c = jax.nn.sigmoid(f + 1) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(z[:, 1:3]) * jnp.tanh(c)
+        return (h, c), None
+
+    (h, _), _ = jax.lax.scan(step, (x[:, :2], x[:, 2:4]), jnp.stack([x, -x, 2 * x]))
+    return jnp.sum(h**2)
+
+
 @program(("relu", (5, 6), ()), args=(W, X, jax.random.key(9)))
 def dropout(w, x, key):
     h = jax.nn.relu(x @ w)
