@@ -6,9 +6,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# More names than this make an error that nobody reads.
+_MOST = 24
+
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
-    """The message for a name that is not known: what was given, the nearest, and all there are.
+    """The message for a name that is not known: what was given, the nearest, what there is.
 
     Example:
       >>> unknown("activation", "rleu", ["gelu", "relu", "tanh"])
@@ -17,14 +20,15 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
-    return f"unknown {what} {name!r}{hint} Known: {', '.join(known)}"
+    listed = known if len(known) <= _MOST else [*known[:_MOST], f"and {len(known) - _MOST} more"]
+    return f"unknown {what} {name!r}{hint} Known: {', '.join(listed)}"
 
 
 def lookup(table: Mapping[str, T], name: str, what: str) -> T:
     """`table[name]`.
 
     Raises:
-      ValueError: the table has no such name; quotes it, the nearest names and all the names.
+      ValueError: the table has no such name; quotes it, the nearest names and what there is.
     """
     if name not in table:
         raise ValueError(unknown(what, name, table))

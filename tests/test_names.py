@@ -29,3 +29,9 @@ def test_the_catalogue_refuses_what_it_has_not():
         activations.get("rleu")
     with pytest.raises(ValueError, match="unknown activation"):
         activations.traits(lambda x: x)
+
+
+def test_a_long_list_is_cut():
+    message = unknown("thing", "name77", [f"name{k:02}" for k in range(90)])
+    assert "did you mean 'name77'" in message
+    assert message.endswith("name23, and 66 more")

@@ -22,7 +22,6 @@ from jgrad._jaxpr import (
     chains,
     cone,
     is_broadcast,
-    is_elementwise,
     is_pointwise,
     sample,
     tap_name,
@@ -148,10 +147,9 @@ def _behind_normalisers(graph: Graph, found: Sequence[Found]) -> set[int]:
         if v in graph.maker:
             node = graph.nodes[graph.maker[v]]
             operands = {*node.inputs} - graph.literals
-            same = node.kind == "plain" and all(
-                _size(graph, u) == _size(graph, v) for u in operands
-            )
-            if len(operands) == 1 and same:
+            same = all(_size(graph, u) == _size(graph, v) for u in operands)
+            passes = node.kind == "plain" and (same or is_broadcast(graph, node))
+            if len(operands) == 1 and passes:
                 pending += operands
     return behind
 
