@@ -14,8 +14,8 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """The message for a name that is not known: what was given, the nearest, what there is.
 
     Example:
-      >>> unknown("activation", "rleu", ["gelu", "relu", "tanh"])
-      "unknown activation 'rleu'; did you mean 'relu'? Known: gelu, relu, tanh"
+      >>> unknown("activation", "sigmod", ["gelu", "sigmoid", "tanh"])
+      "unknown activation 'sigmod'; did you mean 'sigmoid'? Known: gelu, sigmoid, tanh"
     """
     known = sorted(known)
     near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
