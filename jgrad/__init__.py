@@ -16,6 +16,17 @@ Table of contents (each noun is a package of plain functions):
 
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jgrad import activations as activations
+    from jgrad import diagnosis as diagnosis
+    from jgrad import inits as inits
+    from jgrad import jacobians as jacobians
+    from jgrad import optim as optim
+    from jgrad import probes as probes
+    from jgrad import testing as testing
+    from jgrad import theory as theory
 
 __version__ = "0.1.0"
 
