@@ -1,7 +1,7 @@
 """How JAX lays out the equations that hold other jaxprs, over the versions jgrad supports.
 
 Equations are told apart by the parameters they carry, since primitives get renamed (`remat`,
-`checkpoint`, `remat2`) more often than their parameters change. tests/_jaxpr/test_contract.py
+`checkpoint`, `remat2`) more often than their parameters change. tests/_jaxpr/test_seam.py
 fails loudly when a JAX release moves something.
 """
 

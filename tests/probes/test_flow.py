@@ -1,5 +1,7 @@
 """Measures equal those by hand from an explicitly perturbed copy; flows add and read right."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,9 @@ def perturbed(w1, w2, x, at_z1, at_a1, at_z2, at_a2):
 
 def loss(w, x):
     return perturbed(*w, x, 0.0, 0.0, 0.0, 0.0)
+
+
+PROBED = jax.jit(probes.gradient_flow(loss))
 
 
 def by_hand(dtype=jnp.float32):
@@ -69,7 +74,7 @@ def test_measures_equal_those_by_hand(dtype):
 
 
 def test_log_gains_add_up_along_the_main_path():
-    flow = probes.gradient_flow(loss)((W1, W2), X)
+    flow = PROBED((W1, W2), X)
     gains, linear = flow.profile("log_gain"), flow.profile("linear_log_gain")
     (_, _, _, da1, dz1), (_, _, _, da2, dz2) = by_hand()
     np.testing.assert_allclose(linear[1], np.log(np.linalg.norm(da1) / np.linalg.norm(dz2)), 1e-4)
@@ -96,7 +101,7 @@ def test_steps_of_a_scan_are_those_of_the_loop():
     for name in ("log_gain", "linear_log_gain", "slope_mean", "a_second"):
         np.testing.assert_allclose(in_scan.profile(name), in_loop.profile(name), rtol=1e-4)
     assert len(in_scan.profile_names()) == 4
-    backwards = probes.gradient_flow(lambda ws, x: scanned(ws, x, reverse=True))(ws[::-1], X)
+    backwards = jax.jit(probes.gradient_flow(functools.partial(scanned, reverse=True)))(ws[::-1], X)
     np.testing.assert_allclose(
         backwards.profile("log_gain"), in_loop.profile("log_gain"), rtol=1e-4
     )
@@ -104,7 +109,7 @@ def test_steps_of_a_scan_are_those_of_the_loop():
     np.testing.assert_allclose(
         in_scan[key].linear_log_gain, in_loop.profile("linear_log_gain"), rtol=1e-4
     )
-    summed = probes.gradient_flow(scanned, steps="sum")(ws, X)
+    summed = jax.jit(probes.gradient_flow(scanned, steps="sum"))(ws, X)
     np.testing.assert_allclose(summed[key].sums["dz2"], in_scan[key].sums["dz2"].sum(0), rtol=1e-5)
 
 
@@ -114,7 +119,7 @@ def test_parents_and_the_main_path():
             x = x + jax.nn.relu(x @ w)
         return jnp.sum(jnp.tanh(x @ w))
 
-    flow = probes.gradient_flow(residual)(normal(4, 5, 5), X)
+    flow = jax.eval_shape(probes.gradient_flow(residual), normal(4, 5, 5), X)
     assert [site.parents for site in flow.sites] == [(), (0,), (0, 1), (0, 1, 2)]
     assert len(flow.main_path) == 4
 
@@ -133,7 +138,7 @@ def test_gradients_of_any_size_read_right(size, shape):
 
 
 def test_a_sum_over_passes_and_a_scaled_loss():
-    probed = jax.jit(probes.gradient_flow(loss))
+    probed = PROBED
     whole, halves = probed((W1, W2), X[:6]), [probed((W1, W2), X[k : k + 3]) for k in (0, 3)]
     # A mean over half of the batch has a δ twice as large.
     both = halves[0].scale(0.5) + halves[1].scale(0.5)
@@ -195,7 +200,7 @@ def test_a_measure_of_ones_own():
 
 
 def test_it_prints_and_logs():
-    flow = probes.gradient_flow(loss)((W1, W2), X)
+    flow = PROBED((W1, W2), X)
     text = str(flow)
     assert "relu" in text
     assert "the gradient's norm" in text

@@ -126,7 +126,7 @@ def test_named_scopes_and_lines_are_kept():
     assert {node.scope for node in graph.nodes} == {"outer/inner"}
     lines = {node.source for node in graph.nodes}
     assert len(lines) == 1
-    assert next(iter(lines)).startswith("test_contract.py:")
+    assert next(iter(lines)).startswith("test_seam.py:")
     assert next(iter(lines)).endswith(" f")
 
 
