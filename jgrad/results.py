@@ -84,8 +84,8 @@ def build(values: Mapping[str, Any], attrs: Mapping[str, Any]) -> xr.Dataset:
 
     Example:
       >>> dataset = build({"seed": [0, 1, 2], "learning_rate": [[0.1, 0.2]]}, {})
-      >>> dataset.learning_rate.dims, dict(dataset.sizes)
-      (('config', 'rate'), {'seed': 3, 'config': 1, 'rate': 2})
+      >>> dataset.learning_rate.dims, sorted(dataset.sizes.items())
+      (('config', 'rate'), [('config', 1), ('rate', 2), ('seed', 3)])
     """
     unknown = sorted(set(values) - set(VARIABLES))
     if unknown:

@@ -47,7 +47,7 @@ def chain(
       >>> tx = chain(optimizer="sgd", learning_rate=0.1, clip="value:1.0")
       >>> updates, _ = tx.update(jnp.array([0.5, -9.0]), tx.init(jnp.zeros(2)))
       >>> updates
-      Array([-0.05, -0.1 ], dtype=float32)
+      Array([-0.05,  0.1 ], dtype=float32)
     """
     return optax.chain(
         clipping(clip),

@@ -35,7 +35,7 @@ def conclude(summary: Summary) -> Conclusion:
         points.append((head, _why(failing, summary)))
         tried = [r for e in failing for r in summary.remedies(e.label)]
         if tried:
-            points.append((f"Remedies for {activation}", _remedies(tried)))
+            points.append((f"Remedies for {activation}", _remedies(tried, summary.chance)))
     healthy = [e for e in summary.base if e.trains]
     if healthy:
         points.append(("What trains as it is", _healthy(healthy)))
@@ -154,8 +154,12 @@ def _course(entry: Entry) -> str:
     )
 
 
-def _remedies(tried: list[Entry]) -> str:
-    """Which remedies trained, the fastest first, and which did not."""
+# A remedy that ends this far above chance, and still below what counts as trained, is no nothing.
+_SOMETHING = 0.15
+
+
+def _remedies(tried: list[Entry], chance: float) -> str:
+    """Which remedies trained, the fastest first, which got some way, and which did not help."""
     names = list(dict.fromkeys(e.remedy for e in tried))
     by_name = {name: [e for e in tried if e.remedy == name] for name in names}
     works = {n: es for n, es in by_name.items() if all(e.trains for e in es)}
@@ -163,6 +167,9 @@ def _remedies(tried: list[Entry]) -> str:
     fails = [n for n in names if n not in works and n not in partly]
     breaks = [n for n in fails if all(e.diverged.all() for e in by_name[n])]
     fails = [n for n in fails if n not in breaks]
+    reached = {n: float(np.mean([e.mean for e in by_name[n]])) for n in fails}
+    some = {n: mean for n, mean in reached.items() if mean > chance + _SOMETHING}
+    fails = [n for n in fails if n not in some]
     said = []
     if works:
         ordered = sorted(works.items(), key=lambda item: _median_steps(item[1]))
@@ -171,6 +178,9 @@ def _remedies(tried: list[Entry]) -> str:
     if partly:
         each = [f"{n} ({sum(e.trains for e in es)} of {len(es)})" for n, es in partly.items()]
         said.append(f"with some initialisations with {_listed(each)}")
+    if some:
+        each = [f"{100 * mean:.0f} % with {n}" for n, mean in some.items()]
+        said.append(f"it gets no further than {_listed(each)}")
     if fails:
         verb = "does" if len(fails) == 1 else "do"
         said.append(f"{_listed(fails)} {verb} not help" + _unchanged(by_name, fails))

@@ -14,7 +14,7 @@ def batches(
 
     Example:
       >>> batches(0, first=0, steps=2, batch=3, examples=6).reshape(-1).tolist()
-      [4, 2, 3, 1, 0, 5]
+      [3, 2, 5, 4, 0, 1]
     """
     start, stop = first * batch, (first + steps) * batch
     epochs = range(start // examples, -(-stop // examples))

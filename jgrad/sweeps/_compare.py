@@ -128,7 +128,7 @@ class _Job:
         return self.comparison.program(self.model, self.remedy)
 
     @property
-    def rates(self) -> tuple[float, ...]:
+    def rates(self) -> Sequence[float]:
         return self.comparison.learning_rates[self.program.optimizer]
 
     @property

@@ -80,7 +80,7 @@ class Comparison:
     spread: int = 2
     trains_above: float = 0.8
     programs: int = 12
-    steps: int = 240
+    steps: int = 180
     batch: int = 32
     chunk: int = 30
 

@@ -38,6 +38,7 @@ def profiles(flow: Flow) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
         of_site = {key: np.asarray(getattr(flow[key], name)) for (key, _), _ in places}
         columns = [of_site[key][..., *step] for (key, step), _ in places]
         kept[name] = np.stack(columns, axis=-1).astype(np.float32)
-    linear = kept["log_da"][..., :-1] - kept["log_dz"][..., 1:]
+    with np.errstate(invalid="ignore"):  # no gradient on either side: not a number, and data
+        linear = kept["log_da"][..., :-1] - kept["log_dz"][..., 1:]
     kept["linear_log_gain"] = np.insert(linear, 0, np.nan, axis=-1)
     return kept, tuple(label for _, label in places)
