@@ -227,6 +227,12 @@ def _finite_differences(jitted: _Measure) -> Iterator[Failure]:
     yield from _differ("derivative = finite differences", x, slope, wanted, margin)
 
 
+def _over(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
+    """By how much a is over b; 0 where both have overflowed."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.equal(a, b), 0.0, np.subtract(a, b))
+
+
 def _stated(jitted: _Measure, traits: Traits) -> list[Failure]:
     # Points that avoid kinks, dense in the middle and far out.
     far = np.geomspace(10.1, 1e4, 60)
@@ -246,17 +252,27 @@ def _stated(jitted: _Measure, traits: Traits) -> list[Failure]:
     scale = tol * (1 + np.abs(y))
     steep = tol * (1 + np.abs(slope)) * 8
     for clause, excess, margin, what in (
-        ("lower", traits.lower - y, scale, f"stated φ ≥ {traits.lower:.7g}"),
-        ("upper", y - traits.upper, scale, f"stated φ ≤ {traits.upper:.7g}"),
-        ("slope_lower", traits.slope_lower - slope, steep, f"stated φ' ≥ {traits.slope_lower:.7g}"),
-        ("slope_upper", slope - traits.slope_upper, steep, f"stated φ' ≤ {traits.slope_upper:.7g}"),
+        ("lower", _over(traits.lower, y), scale, f"stated φ ≥ {traits.lower:.7g}"),
+        ("upper", _over(y, traits.upper), scale, f"stated φ ≤ {traits.upper:.7g}"),
+        (
+            "slope_lower",
+            _over(traits.slope_lower, slope),
+            steep,
+            f"stated φ' ≥ {traits.slope_lower:.7g}",
+        ),
+        (
+            "slope_upper",
+            _over(slope, traits.slope_upper),
+            steep,
+            f"stated φ' ≤ {traits.slope_upper:.7g}",
+        ),
     ):
         holds(clause, excess <= margin, excess, what)
     if traits.monotone:
-        fall = np.append(y[:-1] - y[1:], 0)
+        fall = np.append(_over(y[:-1], y[1:]), 0)
         holds("monotone", fall <= scale, fall, f"φ falls by {fall.max():.2g} to the next point")
     if traits.convex:
-        fall = np.append(slope[:-1] - slope[1:], 0)
+        fall = np.append(_over(slope[:-1], slope[1:]), 0)
         holds("convex", fall <= steep, fall, f"φ' falls by {fall.max():.2g} to the next point")
     if traits.parity is not None:
         mirrored = _float64(jitted(jnp.asarray(-x, jnp.float32))[0])
@@ -266,7 +282,11 @@ def _stated(jitted: _Measure, traits: Traits) -> list[Failure]:
         if math.isnan(stated):
             continue
         reached = (
-            np.sign(y[end]) == np.sign(stated) and abs(y[end]) > abs(y[end + (-1 if end else 1)])
+            y[end] == stated
+            or (
+                np.sign(y[end]) == np.sign(stated)
+                and abs(y[end]) > abs(y[end + (-1 if end else 1)])
+            )
             if math.isinf(stated)
             else abs(y[end] - stated) <= 1e-3 * (1 + abs(stated))
         )
