@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jgrad._names import lookup, unknown
+from jgrad._names import unknown
 from jgrad._types import PyTree
 
 
@@ -67,4 +67,4 @@ def clip(description: str) -> optax.GradientTransformation:
             f"for instance {kind + ':1.0'!r}; got {description!r}"
         )
         raise ValueError(msg)
-    return lookup(CLIPS, kind, "clipping")(number)
+    return CLIPS[kind](number)

@@ -76,8 +76,16 @@ def by_hand(k, step, flow_of, apply):
 
 
 @pytest.fixture(scope="module")
-def mapped():
-    return train(program(), points(0, 1, 2), task(), steps=STEPS)
+def told():
+    """What the mapped training told, in order."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def mapped(told):
+    return train(
+        program(), points(0, 1, 2), task(), steps=STEPS, tell=lambda *event: told.append(event)
+    )
 
 
 @pytest.mark.parametrize("k", range(3))
@@ -110,9 +118,8 @@ def test_a_diverged_point_leaves_the_others_alone(mapped):
     np.testing.assert_array_equal(history.train_loss[[0, 2]], mapped.train_loss[[0, 2]])
 
 
-def test_what_is_told():
-    told = []
-    train(program(), points(0), task(), steps=STEPS, tell=lambda *event: told.append(event))
+@pytest.mark.usefixtures("mapped")
+def test_what_is_told(told):
     assert told == [("compile", 0), ("train", 3), ("train", 6)]
 
 
