@@ -137,14 +137,12 @@ class Comparison:
         """The network of one activation, with a remedy's changes or (None) without."""
         chosen = self._chosen(remedy)
         return MLP(
-            features=features,
-            classes=classes,
             depth=self.depth,
             width=self.width,
             activation=activation,
             norm=chosen["norm"],
             skip=chosen["skip"],
-        )
+        ).sized((features,), classes)
 
     def program(self, model: MLP, remedy: str | None) -> Program:
         """The program that trains `model` with a remedy's optimiser and clipping."""

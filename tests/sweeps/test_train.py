@@ -24,7 +24,7 @@ def task():
 
 
 def program(**changes):
-    model = MLP(features=5, classes=3, depth=4, width=6, activation="tanh", norm="batch", skip=True)
+    model = MLP(depth=4, width=6, activation="tanh", norm="batch", skip=True).sized((5,), 3)
     settings = {"optimizer": "adam", "clip": "global_norm:0.5", "batch": BATCH, "chunk": CHUNK}
     return Program(model=model, **(settings | changes))
 

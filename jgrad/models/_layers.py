@@ -1,0 +1,112 @@
+"""The parts that models are made of: linear maps, dropout, the head, and scanned stacks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from ._config import Config
+from ._norms import norm, standardised
+
+KernelInit = Callable[..., jax.Array]
+
+
+def scaled(kernel_init: KernelInit, factor: float) -> KernelInit:
+    """`kernel_init` times a factor."""
+    if factor == 1:
+        return kernel_init
+
+    def init(*args: Any) -> jax.Array:
+        return kernel_init(*args) * factor
+
+    return init
+
+
+def linear(
+    config: Config,
+    inputs: int,
+    outputs: int,
+    kernel_init: KernelInit,
+    rngs: nnx.Rngs,
+    *,
+    bias: bool = True,
+) -> nnx.Linear:
+    """A linear map, of standardised weights where the norm asks for them."""
+    return nnx.Linear(
+        inputs,
+        outputs,
+        use_bias=bias,
+        dot_general=_standardised_dot if _standardises(config) else lax.dot_general,
+        kernel_init=kernel_init,
+        rngs=rngs,
+        **_dtypes(config),
+    )
+
+
+def normalisation(config: Config, features: int, rngs: nnx.Rngs, **options: Any) -> Any:
+    """The configuration's normalisation of so many features."""
+    return norm(config.norm)(features, rngs=rngs, **_dtypes(config), **options)
+
+
+class Head(nnx.Linear):
+    """The last linear map, whose weights are never standardised; out come float32 or wider."""
+
+    def __init__(self, config: Config, inputs: int, kernel_init: KernelInit, rngs: nnx.Rngs):
+        super().__init__(
+            inputs, config.outputs, kernel_init=kernel_init, rngs=rngs, **_dtypes(config)
+        )
+
+    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+        with jax.named_scope("head"):
+            return super().__call__(inputs, out_sharding).astype(self.param_dtype)
+
+
+def dropped(h: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Inverted dropout: a share of the elements is zero, the others 1/(1 - rate) as large.
+
+    Without a key, h itself.
+    """
+    if key is None or rate == 0:
+        return h
+    kept = jax.random.bernoulli(key, 1 - rate, h.shape)
+    return h * (kept / (1 - rate)).astype(h.dtype)
+
+
+def parts(key: jax.Array | None, count: int) -> Any:
+    """So many keys of one, or so many None of none."""
+    return [None] * count if key is None else jax.random.split(key, count)
+
+
+def stacked(make: Callable[[nnx.Rngs], nnx.Module], count: int, rngs: nnx.Rngs) -> Any:
+    """So many modules of one kind, drawn independently, their arrays stacked; None for none."""
+    return nnx.vmap(make)(rngs.split(count)) if count else None
+
+
+def through(
+    layers: Any, h: jax.Array, *, count: int, train: bool, key: jax.Array | None
+) -> jax.Array:
+    """What becomes of h in the stacked layers, one after the other: a scan, which compiles one."""
+    if layers is None:
+        return h
+
+    def step(h: jax.Array, layer: Any, key: jax.Array | None) -> jax.Array:
+        return layer(h, train=train, key=key)
+
+    scan = nnx.scan(step, in_axes=(nnx.Carry, 0, 0), out_axes=nnx.Carry)
+    with jax.named_scope("layers"):
+        return scan(h, layers, None if key is None else jax.random.split(key, count))
+
+
+def _standardises(config: Config) -> bool:
+    return config.norm.startswith("weight")
+
+
+def _dtypes(config: Config) -> dict[str, Any]:
+    return {"dtype": jnp.dtype(config.dtype), "param_dtype": config.param_dtype}
+
+
+def _standardised_dot(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
+    return lax.dot_general(x, standardised(kernel), *args, **options)
