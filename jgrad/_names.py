@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -33,3 +33,73 @@ def lookup(table: Mapping[str, T], name: str, what: str) -> T:
     if name not in table:
         raise ValueError(unknown(what, name, table))
     return table[name]
+
+
+class Described(NamedTuple):
+    """A thing and its numbers, out of a text such as "adam:b2=0.95,eps=1e-6".
+
+    Attributes:
+      name: what stands before the colon.
+      numbers: the values without a name, in order.
+      options: the values with one.
+    """
+
+    name: str
+    numbers: tuple[Any, ...]
+    options: dict[str, Any]
+
+
+def described(text: str, what: str) -> Described:
+    """The name, the bare values and the named values of "name:1.0,key=value".
+
+    A value is a number, True, False or None.
+
+    Raises:
+      ValueError: a value of another kind, one missing, or a name twice.
+
+    Example:
+      >>> described("percentile:10,window=50", "clipping")
+      Described(name='percentile', numbers=(10,), options={'window': 50})
+    """
+    name, colon, rest = (part.strip() for part in text.partition(":"))
+    numbers: list[Any] = []
+    options: dict[str, Any] = {}
+    for item in rest.split(",") if colon else ():
+        key, equals, written = (part.strip() for part in item.rpartition("="))
+        value = _value(written)
+        if isinstance(value, str) or key in options:
+            msg = (
+                f"{what} {text!r}: {item.strip()!r} is not understood; write "
+                f"'name:key=value,key=value' with numbers, True, False or None, each key once"
+            )
+            raise ValueError(msg)
+        if equals:
+            options[key] = value
+        else:
+            numbers.append(value)
+    return Described(name, tuple(numbers), options)
+
+
+def _value(written: str) -> Any:
+    """The number (inf and nan are numbers), True, False or None that is written; else the text."""
+    words = {"True": True, "False": False, "None": None}
+    if written in words:
+        return words[written]
+    for kind in (int, float):
+        try:
+            return kind(written)
+        except ValueError:
+            pass
+    return written
+
+
+def known_options(options: Iterable[str], known: Iterable[str], of: str) -> None:
+    """Nothing, once every one of `options` is among the `known`.
+
+    Raises:
+      ValueError: one is not; quotes it, the nearest ones and what there is.
+    """
+    known = list(known)
+    for name in options:
+        if name not in known:
+            raise ValueError(unknown(f"option of {of}", name, known))

@@ -42,11 +42,23 @@ BY_HAND = {
     "momentum": optax.sgd(0.03, momentum=0.9),
     "adam": optax.adam(0.03),
     "rmsprop": optax.rmsprop(0.03),
+    "nesterov": optax.sgd(0.03, momentum=0.9, nesterov=True),
+    "adagrad": optax.adagrad(0.03),
+    "adamw": optax.adamw(0.03),
+    "nadam": optax.nadam(0.03),
+    "radam": optax.radam(0.03),
+    "lion": optax.lion(0.03),
+    "lamb": optax.lamb(0.03),
+    "adafactor": optax.adafactor(0.03),
+    "schedule_free": optax.contrib.schedule_free_sgd(0.03),
+    "schedule_free_adamw": optax.contrib.schedule_free_adamw(0.03),
 }
 CLIPS_BY_HAND = {
     "none": optax.identity(),
     "value:0.7": optax.clip(0.7),
     "global_norm:1.3": optax.clip_by_global_norm(1.3),
+    "block:0.4": optax.clip_by_block_rms(0.4),
+    "adaptive:0.02,eps=0.01": optax.adaptive_grad_clip(0.02, eps=0.01),
 }
 
 
@@ -55,10 +67,15 @@ def test_every_optimiser_is_checked():
 
 
 @pytest.mark.parametrize("name", BY_HAND)
+def test_optimiser_equals_optax_by_hand(name):
+    same(trained(optim.chain(optimizer=name, learning_rate=0.03)), trained(BY_HAND[name]))
+
+
 @pytest.mark.parametrize("clip", CLIPS_BY_HAND)
-def test_chain_equals_optax_by_hand(name, clip):
-    by_hand = optax.chain(CLIPS_BY_HAND[clip], BY_HAND[name])
-    same(trained(optim.chain(optimizer=name, learning_rate=0.03, clip=clip)), trained(by_hand))
+def test_clipping_goes_before_the_optimiser(clip):
+    by_hand = optax.chain(CLIPS_BY_HAND[clip], BY_HAND["momentum"])
+    chain = optim.chain(optimizer="momentum", learning_rate=0.03, clip=clip)
+    same(trained(chain), trained(by_hand))
 
 
 def test_keywords_reach_the_optimiser():
@@ -92,7 +109,7 @@ def test_clip_by_norm_is_by_array():
         ({"optimizer": "adma"}, "did you mean 'adam'"),
         ({"clip": "global_nrom:1.0"}, "did you mean 'global_norm'"),
         ({"clip": "value"}, "value:1.0"),
-        ({"clip": "value:high"}, "got 'value:high'"),
+        ({"clip": "value:high"}, "'value:high': 'high' is not understood"),
         ({"clip": "norm:-1"}, "got 'norm:-1'"),
         ({"clip": "norm:inf"}, "got 'norm:inf'"),
         ({"learning_rate": -0.1}, "at least 0, got -0.1"),
