@@ -1,52 +1,92 @@
-"""Tasks by name."""
+"""Tasks by name, with numbers of their own: "adding:length=100"."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+from jgrad._names import described, known_options, lookup
 
-from jgrad._names import lookup
-
+from . import _bundled, _points, _sequences, _text
 from ._npz import from_npz
-from ._split import Split, split, standardised
+from ._split import Split, standardised
 
-
-def digits(*, test_share: float = 0.2, seed: int = 0) -> Split:
-    """1,797 handwritten digits of 8 × 8 grey values from 0 to 16, flattened: scikit-learn's.
-
-    They are the test set of Alpaydin & Kaynak's "Optical Recognition of Handwritten Digits" (UCI
-    Machine Learning Repository, 1998, doi:10.24432/C50P49).
-    """
-    # sklearn costs a second to import and is part of the lab: asked for when it is needed.
-    from sklearn.datasets import load_digits
-
-    x, y = (np.asarray(part) for part in load_digits(return_X_y=True))
-    return split(
-        "digits", x.astype(np.float32), y.astype(np.int32), test_share=test_share, seed=seed
+_REAL: dict[str, Callable[..., Split]] = {
+    function.__name__: function
+    for function in (
+        _bundled.digits,
+        _bundled.digits_image,
+        _bundled.digits_rows,
+        _bundled.digits_pixels,
+        _bundled.iris,
+        _bundled.wine,
+        _bundled.breast_cancer,
+        _bundled.diabetes,
+        _bundled.linnerud,
     )
+}
+_MADE: dict[str, Callable[..., Split]] = {
+    function.__name__: function
+    for function in (
+        _points.circles,
+        _points.blobs,
+        _points.two_spirals,
+        _sequences.adding,
+        _sequences.copy_memory,
+        _sequences.temporal_order,
+        _text.python_source,
+    )
+}
 
-
-#: Name → function (test_share=, seed=) giving the task, not yet standardised.
-DATASETS: dict[str, Callable[..., Split]] = {"digits": digits}
+#: Name → function (test_share=, seed=, and options of its own) giving the task.
+DATASETS: dict[str, Callable[..., Split]] = {**_REAL, **_MADE}
 
 
 def load(name: str | Path, *, test_share: float = 0.2, seed: int = 0) -> Split:
-    """The task of that name, or in that `.npz`, standardised by its training examples.
+    """The task of that name, or in that `.npz`; measured data standardised by its training part.
 
     Args:
-      name: a key of `DATASETS`, or a path that ends in ".npz" (see `from_npz` for its arrays).
-      test_share: which share of each class is kept for testing.
-      seed: which examples those are.
+      name: a key of `DATASETS`, with options where it has some ("adding:length=100"), or a path
+        that ends in ".npz" (see `from_npz` for its arrays).
+      test_share: which share is kept for testing, of each class.
+      seed: which examples those are; where a task is made up, also what is in it.
 
     Raises:
-      ValueError: the name is not known, or the file does not hold a task.
+      ValueError: the name or an option is not known, a number is out of range, or the file does not
+        hold a task.
 
     Example:
       >>> task = load("digits")
       >>> task.x_train.shape, task.x_test.shape, task.classes
       ((1438, 64), (359, 64), 10)
+      >>> task = load("adding:length=30,examples=2000")
+      >>> task.kind, task.shape, task.outputs, round(task.baseline, 2)
+      ('regression', (30, 2), 1, 0.17)
     """
+    if not 0 < test_share < 1:
+        msg = f"test_share must be between 0 and 1, got {test_share!r}"
+        raise ValueError(msg)
     if str(name).endswith(".npz"):
         return standardised(from_npz(name, test_share=test_share, seed=seed))
-    task = lookup(DATASETS, str(name), "data set (a name, or a path ending in .npz)")
-    return standardised(task(test_share=test_share, seed=seed))
+    bare, numbers, options = described(str(name), "data set")
+    make = lookup(DATASETS, bare, "data set (a name, or a path ending in .npz)")
+    known = inspect.signature(make).parameters
+    mine = [option for option in known if option not in ("test_share", "seed")]
+    known_options(options, mine, f"data set {bare!r}")
+    if numbers:
+        msg = f"data set {name!r}: write every number with its name, out of {mine}"
+        raise ValueError(msg)
+    for option, value in options.items():
+        wanted = known[option].annotation
+        if isinstance(value, bool) or not isinstance(value, int if wanted is int else (int, float)):
+            kind = "whole number" if wanted is int else "number"
+            msg = f"data set {name!r}: {option} must be a {kind}, got {value!r}"
+            raise ValueError(msg)
+    if options.get("examples", 2) < 2:
+        msg = f"data set {name!r}: examples must be at least 2, got {options['examples']}"
+        raise ValueError(msg)
+    numbered = {
+        option: float(value) if known[option].annotation is float else value
+        for option, value in options.items()
+    }
+    task = make(test_share=test_share, seed=seed, **numbered)._replace(name=str(name))
+    return standardised(task) if bare in _REAL else task

@@ -77,7 +77,7 @@ def train(
     points = _padded(points, len(devices))
     carry = jax.device_put(jax.vmap(lambda point: start(program, point))(points), each)
     rate = jax.device_put(jnp.asarray(points.learning_rate), each)
-    examples = jax.device_put(Examples(*map(jnp.asarray, task[1:])), every)
+    examples = jax.device_put(Examples(*map(jnp.asarray, task.arrays)), every)
 
     def drawn(first: int) -> jax.Array:
         seeds, place = np.unique(np.asarray(points.seed), return_inverse=True)
