@@ -76,6 +76,29 @@ def _save(figure: Figure, path: str | Path) -> Path:
     return replacing(path, lambda part: figure.savefig(part, format=kind, dpi=160))
 
 
+def plot(
+    paint: Callable[[Figure], object],
+    path: str | Path,
+    *,
+    size: tuple[float, float] = (7.2, 4.5),
+) -> Path:
+    """Write what `paint` draws on a figure, in the reports' style; the file's path comes back.
+
+    Args:
+      paint: is given an empty Matplotlib figure.
+      path: where to; its ending chooses the file type. Written whole or not at all.
+      size: width and height in inches.
+
+    Raises:
+      ValueError: a file type that cannot be drawn.
+    """
+    _kind(path)
+    with _drawing():
+        figure = Figure(figsize=size)
+        paint(figure)
+        return _save(figure, path)
+
+
 def plot_activation(name: str, path: str | Path) -> Path:
     """Draw φ, φ' and φ'' of a catalogue entry, and ln |φ'| with the zeros that autodiff makes.
 
