@@ -8,6 +8,7 @@ from ._measures import MEASURES as MEASURES
 from ._measures import Backward as Backward
 from ._measures import Forward as Forward
 from ._measures import Measure as Measure
+from ._nnx import pure_call as pure_call
 from ._probe import gradient_flow as gradient_flow
 from ._probe import sites as sites
 from ._probe import value_grad_and_flow as value_grad_and_flow
@@ -20,3 +21,5 @@ from ._watch import Remembered as Remembered
 from ._watch import remember as remember
 from ._watch import tap as tap
 from ._watch import watch as watch
+from ._weights import Weight as Weight
+from ._weights import weights as weights

@@ -106,6 +106,11 @@ class Flow(Mapping):
         by_key = {site.key: site for site in self.sites}
         return tuple(_unrolled([by_key[key] for key in self.main_path], ()))
 
+    @property
+    def unrolled(self) -> tuple[Position, ...]:
+        """Every site at every step, in the order in which the program comes by them."""
+        return tuple(_unrolled(list(self.sites), ()))
+
     def profile(self, name: str) -> jax.Array:
         """A quantity of `SiteFlow` along the main path, [*batch, depth], input side first.
 

@@ -31,8 +31,7 @@ def sinks(sites: Sequence[Site], measures: Sequence[Measure]) -> tuple[Sums, ...
 
 
 def _shapes(site: Site, measures: Sequence[Measure]) -> Mapping[str, jax.ShapeDtypeStruct]:
-    wide = jnp.promote_types(site.dtype, jnp.float32)
-    x = jax.ShapeDtypeStruct(site.shape, wide)
+    x = jax.eval_shape(at_least_float32, jax.ShapeDtypeStruct(site.shape, site.dtype))
 
     def all_of_them(x):
         forward = Forward(x, x, x, lambda: x, site.unit_axis)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
+
 from ._scopes import scoped
 
 
@@ -59,6 +61,25 @@ def split(loss: Callable[..., Any], args: Sequence[Any], has_aux: bool) -> Split
             nnx.update(args[k], state)
 
     return Split(pure, tuple(pure_args), tuple(states), update)
+
+
+def pure_call(
+    fn: Callable[..., Any], args: Sequence[Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """The call `fn(*args)` as one of a pure function, and its arguments.
+
+    An NNX module's argument is then its parameters, an `nnx.State`; what it holds besides is as it
+    is now, and stays so.
+    """
+    if not any(map(is_module, args)):
+        return fn, tuple(args)
+    parts = split(fn, args, has_aux=False)
+
+    def pure(*args):
+        # Fresh variables on every call: the model writes to those it is merged from.
+        return parts.loss(jax.tree.map(lambda x: x, parts.states), *args)[0]
+
+    return pure, parts.args
 
 
 @contextlib.contextmanager

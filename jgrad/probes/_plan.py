@@ -15,8 +15,8 @@ from ._sites import Found, Site, find
 #: What to do with an activation inside something that cannot be entered.
 Opaque = Literal["raise", "allow"]
 
-# Bodies that `_jaxpr.rebuild` can run again with something else in them.
-_ENTERED = ("scan", "cond", "remat", "shard_map", "placed")
+#: Bodies that `_jaxpr.rebuild` can run again with something else in them.
+ENTERED = ("scan", "cond", "remat", "shard_map", "placed")
 
 
 #: A scan's steps: each with sums of its own, or summed.
@@ -148,7 +148,7 @@ class _Walk:
                     taken.append((one, index))
                     self.parents[index] |= nearest.get(one.start, _NOWHERE)
                     nearest[one.end] = frozenset((index,))
-            if node.kind in _ENTERED:
+            if node.kind in ENTERED:
                 plans, after, is_stepped = self.enter(node, live, nearest, place)
                 nearest.update(zip(node.outputs, after, strict=True))
                 if any(True for inner in plans for _ in inner.indices()):
