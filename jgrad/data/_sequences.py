@@ -66,8 +66,8 @@ def temporal_order(
 
     A sequence starts with B, ends with E and else holds a, b, c or d at random, but for an X or Y
     after 10 to 20 % of its length and another after 50 to 60 %. The classes are XX, XY, YX, YY.
-    Hochreiter & Schmidhuber, 1997, "Long short-term memory", experiment 6a, where the length also
-    varies, from 100 to 110.
+    Hochreiter & Schmidhuber, 1997, "Long short-term memory", experiment 6a, where the length varies
+    a little from one sequence to the next; here it does not.
 
     Raises:
       ValueError: a length below 10.

@@ -22,7 +22,7 @@ from jgrad._types import PyTree
 from ._call import Call, Code, named
 from ._clip import clip_call
 from ._rate import rate
-from ._scale import ScaledState
+from ._scale import ScaledState, dynamic_loss_scale
 from ._schedule import schedule_call
 
 
@@ -352,13 +352,16 @@ def _scale(description: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
             f"got {description!r}"
         )
         raise ValueError(msg)
+    if kind == "dynamic":
+        dynamic_loss_scale(optax.identity(), **options)
     return kind, numbers, options
 
 
 def _number(name: str, value: str) -> float | int | None:
     """The number that is written for that field."""
     numbers = described(f"{name}:{value}", "chain").numbers
-    if len(numbers) != 1 or isinstance(numbers[0], bool):
-        msg = f"chain: {name} must be a number, got {value!r}"
+    kinds = int if name == "accumulate" else float | int | None
+    if len(numbers) != 1 or isinstance(numbers[0], bool) or not isinstance(numbers[0], kinds):
+        msg = f"chain: {name} must be a {'whole ' * (kinds is int)}number, got {value!r}"
         raise ValueError(msg)
     return numbers[0]
