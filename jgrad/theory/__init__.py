@@ -4,7 +4,6 @@ from . import traceable as traceable
 from ._batch_norm import batch_norm_rate as batch_norm_rate
 from ._dual import dual as dual
 from ._forecast import Forecast as Forecast
-from ._forecast import forecast as forecast
 from ._gaussian import Moments as Moments
 from ._gaussian import average as average
 from ._gaussian import moments as moments
@@ -22,6 +21,7 @@ from ._phase import depth_scale as depth_scale
 from ._phase import fixed_point as fixed_point
 from ._phase import fixed_variances as fixed_variances
 from ._phase import variance_map as variance_map
+from ._recursions import forecast as forecast
 from ._shaping import Shaped as Shaped
 from ._shaping import dks as dks
 from ._shaping import fixup_scale as fixup_scale
@@ -33,5 +33,6 @@ from ._spectra import fuss_catalan as fuss_catalan
 from ._spectra import ginibre_exponents as ginibre_exponents
 from ._spectra import largest_eigenvalue as largest_eigenvalue
 from ._spectra import log_norm_law as log_norm_law
+from ._spectra import residual_edge as residual_edge
 from ._spectra import shattering as shattering
 from ._spectra import spectrum_variance as spectrum_variance

@@ -1,24 +1,20 @@
-"""What a described random network will do to variances, correlations and gradients."""
+"""The forecast of a random network, and what follows from it: norms, spectra, trainable depth."""
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable
 
 import numpy as np
 
-from jgrad._types import Elementwise
-
-from ._batch_norm import batch_norm_rate, batch_norm_slope
-from ._dual import dual
-from ._gaussian import At, average
-from ._hermite import deficit_masses, deficits
-from ._networks import BatchNorm, LayerNorm, Network, Plain, Recurrent, Residual, Transformer
+from ._networks import LayerNorm, Network, Plain, Recurrent, Residual
+from ._phase import FixedPoint, fixed_point
 from ._sampling import Host
-from ._spectra import largest_eigenvalue
+from ._spectra import largest_eigenvalue, residual_edge
+
+#: e-folds of memory, or of a squared gradient norm, after which a network is not trained any more.
+TRAINABLE_FOLDS = 6.0
 
 #: ln q is taken within these bounds and extended as a power law beyond, where φ has become one.
-_LOW, _HIGH = -100.0, 100.0
+LOW, HIGH = -100.0, 100.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +33,8 @@ class Forecast:
       layer_log_gain: what a whole layer or block does to the gradient's norm, [depth].
       log_variance: variance over random weights of `layer_log_gain` at the network's width,
         [depth]; zero at infinite width.
-      spread: E φ'⁴/(E φ'²)², [depth].
+      singular_variance: variance over squared mean of the squared singular values of a layer's (or
+        block's) Jacobian, [depth]; NaN for batch norm and Transformers, which mix examples.
     """
 
     network: Network
@@ -46,7 +43,7 @@ class Forecast:
     log_gain: Host
     layer_log_gain: Host
     log_variance: Host
-    spread: Host
+    singular_variance: Host
 
     @property
     def q(self) -> Host:
@@ -97,366 +94,98 @@ class Forecast:
     def jacobian_variance(self) -> float:
         """Variance of the squared singular values over their mean squared; NaN where unknown.
 
-        Σ_l (μ₂/μ₁² - 1 - s₁), s₁ = -1 for Gaussian weights and 0 for orthogonal ones (Pennington et
-        al., 2017, arXiv:1711.04735; 2018, arXiv:1802.09979). Plain and recurrent networks.
+        Of independent factors these variances add up. A plain layer's is μ₂/μ₁² - 1 - s₁ with μ_k =
+        E φ'^2k, s₁ = -1 for Gaussian weights and 0 for orthogonal ones (Pennington et al., 2017,
+        arXiv:1711.04735; 2018, arXiv:1802.09979); a block's around a skip is near 2m for a branch
+        of small mean square gain m.
         """
-        if not isinstance(self.network, Plain | Recurrent):
-            return math.nan
-        return float((self.spread - 1 + _gaussian(self.network)).sum())
+        return float(self.singular_variance.sum())
 
     @property
     def log_largest_singular_value(self) -> float:
         """½ ln of the right edge of the squared singular values, by free probability; else NaN.
 
-        As if every layer had the last one's q. Finite networks stay below: by about 10 % of the
-        eigenvalue at width 1000 and depth 8, 25 % at width 400 and depth 64.
+        For chains of layers as if every one had the last one's q. For blocks around a skip by the
+        law that they have in the limit of many weak branches, whatever φ (Tarnowski et al., 2019,
+        arXiv:1809.08848), with the variance of the blocks as they are. Finite networks stay below:
+        by about 10 % of the eigenvalue at width 1000 and depth 8, 25 % at width 400 and depth 64.
         """
-        if not isinstance(self.network, Plain | Recurrent):
-            return math.nan
         network = self.network
-        edge = largest_eigenvalue(
-            network.phi,
-            self.log_q.size,
-            q=float(np.exp(np.clip(self.log_q[-1], _LOW, _HIGH))),
-            weights="gaussian" if _gaussian(network) else "orthogonal",
-            kinks=network.kinks,
-        )
+        if isinstance(network, Residual):
+            edge = residual_edge(self.jacobian_variance)
+        elif isinstance(network, Plain | Recurrent | LayerNorm):
+            orthogonal = isinstance(network, Plain) and network.weights == "orthogonal"
+            edge = largest_eigenvalue(
+                network.phi,
+                self.log_q.size,
+                q=float(np.exp(np.clip(self.log_q[-1], LOW, HIGH))),
+                weights="orthogonal" if orthogonal else "gaussian",
+                kinks=network.kinks,
+            )
+        else:
+            return math.nan
         return 0.5 * (math.log(edge) + self.jacobian_log_mean)
+
+    @property
+    def settled(self) -> FixedPoint | None:
+        """Where ever more layers would lead: the fixed point, with its depth scales.
+
+        None for other networks than chains of layers (plain, recurrent, layer norm), and where the
+        variance grows without bound.
+        """
+        network = self.network
+        if isinstance(network, Plain):
+            drive, keep = network.sigma_b, network.keep
+        elif isinstance(network, Recurrent):
+            drive, keep = math.hypot(network.sigma_u, network.sigma_b), 1.0
+        elif isinstance(network, LayerNorm):
+            # At q = 1, where the norm puts it, an unnormalised layer with these two is fixed.
+            scale = math.exp(self.layer_log_gain[0] - self.log_gain[0])
+            drive, keep = network.sigma_b * scale / network.sigma_w, 1.0
+            return fixed_point(network.phi, scale, drive, kinks=network.kinks)
+        else:
+            return None
+        try:
+            return fixed_point(
+                network.phi,
+                network.sigma_w,
+                drive,
+                keep=keep,
+                q0=float(np.exp(np.clip(self.log_q[0], LOW, HIGH))),
+                kinks=network.kinks,
+            )
+        except ValueError:
+            return None
+
+    @property
+    def trainable_depth(self) -> float:
+        """To about how many layers such a network can be trained; infinite where nothing limits it.
+
+        6 ξ_c, where inputs have been forgotten to e⁻⁶: Schoenholz et al., 2017, arXiv:1611.01232,
+        found it the limit on both sides of criticality (in chaos gradients explode faster than
+        that, and did not stop them). Where layers lead to no stable fixed point or none is known,
+        as in residual and batch-normed networks, the depth over which the squared gradient norm
+        changes by e⁶, by the same count. A rule of thumb for plain gradient descent and no theorem;
+        optimisers that rescale gradients get further than the second.
+        """
+        point = self.settled
+        if point is not None and point.stable:
+            return TRAINABLE_FOLDS * point.xi_c
+        return self._gradient_depth()
+
+    def _gradient_depth(self) -> float:
+        """Layers over which the squared gradient norm changes by e⁶, after the last at its rate."""
+        changed = np.abs(np.cumsum(2 * self.layer_log_gain))
+        far = np.flatnonzero(changed >= TRAINABLE_FOLDS)
+        if far.size:
+            at = int(far[0])
+            before = changed[at - 1] if at else 0.0
+            return float(at + (TRAINABLE_FOLDS - before) / (changed[at] - before))
+        rate = abs(2 * float(self.layer_log_gain[-1]))
+        left = TRAINABLE_FOLDS - float(changed[-1])
+        return self.log_q.size + left / rate if rate > 1e-12 else math.inf
 
     @property
     def lyapunov_exponent(self) -> float:
         """The last layer's `layer_log_gain`: of a recurrent network, its growth per step."""
         return float(self.layer_log_gain[-1])
-
-
-def _gaussian(network: Plain | Recurrent) -> bool:
-    return not isinstance(network, Plain) or network.weights == "gaussian"
-
-
-@functools.singledispatch
-def forecast(network: object) -> Forecast:
-    """The forecast of a described random network: per-layer variance, correlation, gradient gains.
-
-    Mean-field theory: independent random weights, infinite width unless the network states one, and
-    gradients independent of what flowed forward. A thousand layers take well under a second.
-
-    Args:
-      network: a description: `Plain`, `Residual`, `BatchNorm`, `LayerNorm`, `Recurrent` or
-        `Transformer`.
-
-    Raises:
-      TypeError: it is none of these.
-      ValueError: a number in it is out of range, or φ's moments diverge.
-
-    Example:
-      >>> from jgrad.theory import Plain
-      >>> f = forecast(Plain(phi="tanh", depth=50, sigma_w=1.0))
-      >>> round(f.total_log_gain, 3), round(float(f.q[-1]), 5)
-      (-2.123, 0.01043)
-    """
-    msg = (
-        "forecast wants a Plain, Residual, BatchNorm, LayerNorm, Recurrent or Transformer, got "
-        f"{network!r}"
-    )
-    raise TypeError(msg)
-
-
-@forecast.register
-def _plain(network: Plain) -> Forecast:
-    _check(network.depth, network.sigma_w, network.sigma_b)
-    if not 0 < network.keep <= 1:
-        msg = f"keep is a probability, wanted 0 < keep ≤ 1, got {network.keep!r}"
-        raise ValueError(msg)
-    drive = network.sigma_b**2
-    start = network.q0 if network.q0 is not None else network.sigma_w**2 + drive
-    return _chain(
-        network,
-        network.phi,
-        network.depth,
-        gain=network.sigma_w**2,
-        drive=drive,
-        keep=network.keep,
-        q0=start,
-        c0=network.c0,
-        width=network.width,
-        rotation=network.weights == "orthogonal",
-        kinks=network.kinks,
-    )
-
-
-@forecast.register
-def _recurrent(network: Recurrent) -> Forecast:
-    _check(network.steps, network.sigma_w, network.sigma_b)
-    drive = network.sigma_u**2 + network.sigma_b**2
-    return _chain(
-        network,
-        network.phi,
-        network.steps,
-        gain=network.sigma_w**2,
-        drive=drive,
-        keep=1.0,
-        q0=network.q0 if network.q0 is not None else drive,
-        c0=0.0,
-        width=network.width,
-        rotation=False,
-        kinks=network.kinks,
-    )
-
-
-def _chain(
-    network: Plain | Recurrent,
-    phi: Elementwise | str,
-    depth: int,
-    *,
-    gain: float,
-    drive: float,
-    keep: float,
-    q0: float,
-    c0: float,
-    width: float,
-    rotation: bool,
-    kinks: tuple[float, ...] | None,
-) -> Forecast:
-    def step(_: float, second: float) -> float:
-        return float(np.logaddexp(_ln(gain / keep) + second, _ln(drive)))
-
-    log_q, second, steep, fourth = _variances(phi, depth, _ln(q0), step, kinks)
-    spread = fourth / steep**2
-    distance = _distances(phi, log_q, kinks)
-    apart = np.empty(depth)
-    now = 1 - c0
-    for k in range(depth):
-        apart[k] = now
-        scale = math.exp(_ln(gain) + second[k] - step(log_q[k], second[k]))
-        now = scale * ((1 / keep - 1) + distance(log_q[k], now))
-    # A unit's share of ‖δ‖² has relative variance 3μ₂/μ₁² - 1 through Gaussian weights; a rotation
-    # keeps the length it is given, so that only φ' spreads it.
-    variance = 3 * (spread - 1) if rotation else 3 * spread - 1
-    return Forecast(
-        network=network,
-        log_q=log_q,
-        apart=apart,
-        log_gain=0.5 * np.log(steep),
-        layer_log_gain=0.5 * np.log(steep * gain / keep),
-        log_variance=variance / (4 * width),
-        spread=spread,
-    )
-
-
-@forecast.register
-def _residual(network: Residual) -> Forecast:
-    _check(network.depth, network.sigma_w, network.sigma_v)
-    inner = network.sigma_w**2 if network.branch == "two" else 1.0
-    outer = network.scale**2 * (
-        network.sigma_v**2 if network.branch == "two" else network.sigma_w**2
-    )
-
-    def step(log_q: float, second: float) -> float:
-        # log_q is of the site: of W x where the branch has two matrices.
-        return float(np.logaddexp(log_q, _ln(inner * outer) + second))
-
-    log_q, second, steep, fourth = _variances(
-        network.phi, network.depth, _ln(inner * network.q0), step, network.kinks
-    )
-    distance = _distances(network.phi, log_q, network.kinks)
-    apart = np.empty(network.depth)
-    now = 1 - network.c0
-    for k in range(network.depth):
-        apart[k] = now
-        branch = math.exp(_ln(inner * outer) + second[k] - step(log_q[k], second[k]))
-        now = (1 - branch) * now + branch * distance(log_q[k], now)
-    return Forecast(
-        network=network,
-        log_q=log_q,
-        apart=apart,
-        log_gain=0.5 * np.log(steep),
-        layer_log_gain=0.5 * np.log1p(inner * outer * steep),
-        log_variance=np.full(network.depth, 0.0 if math.isinf(network.width) else math.nan),
-        spread=fourth / steep**2,
-    )
-
-
-@forecast.register
-def _batch_norm(network: BatchNorm) -> Forecast:
-    _check(network.depth)
-    rate = batch_norm_rate(network.phi, network.batch, kinks=network.kinks)
-    slope = batch_norm_slope(network.phi, network.batch, kinks=network.kinks)
-    flat = np.ones(network.depth)
-    # At the fixed point all pairs of the batch are alike: c = -1/(B - 1) after the norm.
-    return Forecast(
-        network=network,
-        log_q=0 * flat,
-        apart=flat * (1 + (0.0 if math.isinf(network.batch) else 1 / (network.batch - 1))),
-        log_gain=flat * 0.5 * math.log(slope),
-        layer_log_gain=flat * 0.5 * math.log(rate),
-        log_variance=0 * flat,
-        spread=flat * math.nan,
-    )
-
-
-@forecast.register
-def _layer_norm(network: LayerNorm) -> Forecast:
-    _check(network.depth, network.sigma_w, network.sigma_b)
-    phi, gain, drive = network.phi, network.sigma_w**2, network.sigma_b**2
-    second, steep, fourth = average(
-        phi, 1.0, _value_squared, _slope_squared, _slope_fourth, kinks=network.kinks
-    ).tolist()
-    before = gain * second + drive
-    masses = deficit_masses(phi, 1.0, kinks=network.kinks)[None]
-    apart = np.empty(network.depth)
-    now = 1 - network.c0
-    for k in range(network.depth):
-        apart[k] = now
-        now = gain * second / before * float(deficits(masses, now)[0])
-    flat = np.ones(network.depth)
-    return Forecast(
-        network=network,
-        log_q=0 * flat,
-        apart=apart,
-        log_gain=flat * 0.5 * math.log(steep),
-        layer_log_gain=flat * 0.5 * math.log(gain * steep / before),
-        log_variance=0 * flat,
-        spread=flat * fourth / steep**2,
-    )
-
-
-@forecast.register
-def _transformer(network: Transformer) -> Forecast:
-    """Second moment q of the stream and c between tokens, forward; the gradient's likewise, back.
-
-    Attention adds the tokens' mean, of second moment (1 + (n - 1) c)/n, to every token; the
-    feed-forward part adds E φ² and, between tokens, the dual. Under pre-LN q grows between the
-    bounds (1 + L/2) and (1 + 3L/2) that Xiong et al. give, and the last block's weight gradients
-    are 1/√q_L; below it the gradient is not flat but grows towards the input, fastest in the first
-    blocks. Under post-LN the last block's do not depend on the depth. The loss's gradient is taken
-    as independent between tokens.
-    """
-    _check(network.depth)
-    n, pre = network.tokens, network.norm == "pre"
-    pair = dual(network.phi, kinks=network.kinks)
-    second, steep = pair(1.0, 1.0, 1.0)
-    q, c = 1.0, 0.0
-    streams, shares, apart, states = [], [], [], []
-    for _ in range(network.depth):
-        mean = (1 + (n - 1) * c) / n
-        attended = q + mean if pre else 1 + mean
-        c = (q * c + mean) / attended if pre else (c + mean) / attended
-        across, across_slope = pair(1.0, 1.0, c)
-        out = attended + second if pre else 1 + second
-        apart.append(1 - c)
-        shares.append((q, attended, out, across_slope))
-        c = ((attended if pre else 1.0) * c + across) / out
-        q = out if pre else 1.0
-        streams.append(out)
-    own, shared = 1.0, 0.0
-    for q, attended, out, across_slope in reversed(shares):
-        start = own
-        if pre:
-            own, shared = own * (1 + steep / attended), shared * (1 + across_slope / attended)
-            mean = (own + (n - 1) * shared) / n / q
-            own, shared = own + mean, shared + mean
-        else:
-            own, shared = own * (1 + steep) / out, shared * (1 + across_slope) / out
-            mean = (own + (n - 1) * shared) / n
-            own, shared = (own + mean) / attended, (shared + mean) / attended
-        states.append(own / start)
-    # A site's z is W₁ times a normalised stream: its own second moment is 1, the stream's is q.
-    flat = np.ones(network.depth)
-    return Forecast(
-        network=network,
-        log_q=np.log(streams),
-        apart=np.array(apart),
-        log_gain=flat * 0.5 * math.log(steep),
-        layer_log_gain=0.5 * np.log(states[::-1]),
-        log_variance=0 * flat,
-        spread=flat * math.nan,
-    )
-
-
-def _variances(
-    phi: Elementwise | str,
-    depth: int,
-    log_q: float,
-    step: Callable[[float, float], float],
-    kinks: tuple[float, ...] | None,
-) -> tuple[Host, Host, Host, Host]:
-    """The ln q, ln E φ², E φ'², E φ'⁴ at each of `depth` sites, from ln q of the first."""
-    rows = np.empty((4, depth))
-    at, known = math.nan, (0.0, 0.0, 0.0)
-    for k in range(depth):
-        # A variance that has settled gives the averages it gave.
-        if not abs(log_q - at) <= 1e-15 * max(1.0, abs(at)):
-            at, known = log_q, _averages(phi, log_q, kinks)
-        rows[:, k] = log_q, *known
-        log_q = step(log_q, known[0])
-    return rows[0], rows[1], rows[2], rows[3]
-
-
-def _averages(
-    phi: Elementwise | str, log_q: float, kinks: tuple[float, ...] | None
-) -> tuple[float, float, float]:
-    """The ln E φ², E φ'² and E φ'⁴ at this ln q."""
-    inside = min(max(log_q, _LOW), _HIGH)
-    second, steep, fourth, turn = average(
-        phi,
-        math.exp(inside),
-        _value_squared,
-        _slope_squared,
-        _slope_fourth,
-        lambda at: at.value**2 * (at.z**2 - 1),
-        kinks=kinks,
-    ).tolist()
-    if second == 0:
-        return -math.inf, steep, fourth
-    return _ln(second) + (log_q - inside) * turn / (2 * second), steep, fourth
-
-
-def _distances(
-    phi: Elementwise | str, log_q: Host, kinks: tuple[float, ...] | None
-) -> Callable[[float, float], float]:
-    """The function (ln q, 1 - c) -> 1 - K(c)/K(1), interpolated in ln q."""
-    low, high = (float(np.clip(f(log_q), -30.0, _HIGH)) for f in (np.min, np.max))
-    ends = np.stack([deficit_masses(phi, math.exp(place), kinks=kinks) for place in (low, high)])
-    if np.abs(ends[0] - ends[1]).max() < 1e-12:
-        return lambda _, apart: float(deficits(ends[:1], apart)[0])
-    count = min(40, 8 + math.ceil(4 * (high - low)))
-    angles = (np.arange(count) + 0.5) * math.pi / count
-    places = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
-    signs = (-1.0) ** np.arange(count) * np.sin(angles)
-    masses = np.stack([deficit_masses(phi, math.exp(place), kinks=kinks) for place in places])
-
-    def distance(place: float, apart: float) -> float:
-        from_each = min(max(place, low), high) - places
-        nearest = int(np.abs(from_each).argmin())
-        if abs(from_each[nearest]) < 1e-12:
-            return float(deficits(masses[nearest : nearest + 1], apart)[0])
-        weight = signs / from_each
-        return float(weight @ deficits(masses, apart) / weight.sum())
-
-    return distance
-
-
-def _check(depth: int, *scales: float) -> None:
-    if depth < 1:
-        msg = f"depth is a number of layers, at least 1, got {depth!r}"
-        raise ValueError(msg)
-    for sigma in scales:
-        if not 0 <= sigma < math.inf:
-            msg = f"a scale σ must be finite and ≥ 0, got {sigma!r}"
-            raise ValueError(msg)
-
-
-def _ln(x: float) -> float:
-    return math.log(x) if x > 0 else -math.inf
-
-
-def _value_squared(at: At) -> Host:
-    return at.value**2
-
-
-def _slope_squared(at: At) -> Host:
-    return at.slope**2
-
-
-def _slope_fourth(at: At) -> Host:
-    return at.slope**4

@@ -52,6 +52,11 @@ class Residual:
     Hanin & Rolnick, 2018, arXiv:1803.01719; Zhang et al., 2019, arXiv:1901.09321; Yang &
     Schoenholz, 2017, arXiv:1712.08969.
 
+    Spectra and spreads take the φ' of different blocks as independent. Between two matrices they
+    are; in branch="one" all blocks see nearly the same stream, and simulated singular variances lie
+    15 to 25 % above the forecast, spreads of the gradient's logarithm 10 to 20 % (relu and tanh, 10
+    blocks, width 60 to 300). Means of gains are not touched by it.
+
     Attributes:
       phi: the activation.
       depth: how many blocks.

@@ -67,11 +67,13 @@ class FixedPoint:
 def depth_scale(chi: float) -> float:
     """-1/ln χ, the number of layers in which χ^l falls by e: infinite at χ = 1, negative above.
 
+    Within 1e-12 χ is 1: our averages are known to about that.
+
     Example:
       >>> round(depth_scale(0.9), 3), depth_scale(1.0), round(depth_scale(1.1), 3)
       (9.491, inf, -10.492)
     """
-    if abs(chi) == 1:
+    if abs(abs(chi) - 1) < 1e-12:
         return math.inf
     return -1 / math.log(abs(chi)) if chi else 0.0
 
@@ -131,6 +133,7 @@ def fixed_point(
     sigma_w: float,
     sigma_b: float = 0.0,
     *,
+    keep: float = 1.0,
     q0: float = 1.0,
     kinks: tuple[float, ...] | None = None,
 ) -> FixedPoint:
@@ -144,6 +147,8 @@ def fixed_point(
       phi: a name, a catalogue function, or any elementwise JAX function.
       sigma_w: √(fan_in · variance) of the weights.
       sigma_b: standard deviation of the biases.
+      keep: probability that dropout keeps a unit (and divides by it). Below 1 two copies of one
+        input part, c < 1 whatever the weights: there is no edge of chaos (Schoenholz et al., 2017).
       q0: second moment of the pre-activations to start from.
       kinks: where φ or a derivative jumps; found by itself where not given.
 
@@ -155,10 +160,14 @@ def fixed_point(
       >>> round(p.q, 6), round(p.c, 6), round(p.xi_c, 4), p.stable
       (0.607047, 1.0, 16.1082, True)
     """
+    if not 0 < keep <= 1:
+        msg = f"keep is a probability, wanted 0 < keep ≤ 1, got {keep!r}"
+        raise ValueError(msg)
     if q0 == 0:
         q0 = 1e-40
-    points = fixed_variances(phi, sigma_w, sigma_b, q0=q0, kinks=kinks)
-    layer = variance_map(phi, sigma_w, sigma_b, kinks=kinks)
+    kept = sigma_w / math.sqrt(keep)
+    points = fixed_variances(phi, kept, sigma_b, q0=q0, kinks=kinks)
+    layer = variance_map(phi, kept, sigma_b, kinks=kinks)
     drift = layer(q0) / q0 - 1
     below, above = [q for q in points if q < q0], [q for q in points if q > q0]
     here = [q for q in points if abs(q - q0) <= 1e-6 * q0]
@@ -176,7 +185,7 @@ def fixed_point(
             f"the variance grows from layer to layer, F({q0:g}) = {layer(q0):g}"
         )
         raise ValueError(msg)
-    return _describe(phi, sigma_w, sigma_b, q if q > 1e-39 else 0.0, kinks)
+    return _describe(phi, kept, sigma_b, q if q > 1e-39 else 0.0, keep, kinks)
 
 
 def fixed_variances(
@@ -278,6 +287,7 @@ def _describe(
     sigma_w: float,
     sigma_b: float,
     q: float,
+    keep: float,
     kinks: tuple[float, ...] | None,
 ) -> FixedPoint:
     at = q if q > 0 else 1e-40
@@ -292,7 +302,11 @@ def _describe(
         stable = layer(max(q, step) * (1 + step)) <= max(q, step) * (1 + step) * (1 + 1e-9) and (
             q == 0 or layer(q * (1 - step)) >= q * (1 - step) * (1 - 1e-9)
         )
-    c, chi_c = _correlation(phi, sigma_w, sigma_b, at, chi1, kinks)
+    if chi1 <= 1 + 1e-9 and keep == 1:
+        c, chi_c = 1.0, chi1
+    else:
+        # The masks of two inputs are independent, so that across them nothing is divided by keep.
+        c, chi_c = _correlation(phi, sigma_w * math.sqrt(keep), sigma_b, at, kinks)
     return FixedPoint(q=q, c=c, chi1=chi1, chi_q=chi_q, chi_c=chi_c, stable=stable)
 
 
@@ -301,19 +315,16 @@ def _correlation(
     sigma_w: float,
     sigma_b: float,
     q: float,
-    chi1: float,
     kinks: tuple[float, ...] | None,
 ) -> tuple[float, float]:
-    """The stable c of the correlation map, and C'(c) there."""
-    if chi1 <= 1 + 1e-9:
-        return 1.0, chi1
+    """The stable c of the correlation map, below 1, and C'(c) there."""
     pair = dual(phi, kinks=kinks)
 
     def excess(c: float) -> float:
         return (sigma_w**2 * pair(q, q, c * q)[0] + sigma_b**2) / q - c
 
-    # On [0, 1] C is a power series without negative coefficients: convex, C(0) ≥ 0, C(1) = 1 and
-    # C'(1) > 1, so it crosses the diagonal once below 1.
+    # On [0, 1] C is a power series without negative coefficients: convex, C(0) ≥ 0, and C(1) < 1 or
+    # C(1) = 1 with C'(1) > 1, so it crosses the diagonal once below 1.
     at_zero = excess(0.0)
     if at_zero <= 1e-14:
         c = 0.0

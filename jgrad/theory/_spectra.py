@@ -99,6 +99,23 @@ def largest_eigenvalue(
     return math.exp(float(found.fun) - depth * math.log(mean))
 
 
+def residual_edge(variance: float) -> float:
+    """The right edge of the squared singular values of many weak residual blocks, over their mean.
+
+    Their law has one parameter, the variance v over the squared mean: its S-transform is exp(-v z)
+    for mean 1, so that the edge is the smallest (1 + 1/x) exp(v x) over x > 0. Tarnowski et al.,
+    2019, arXiv:1809.08848.
+
+    Example:
+      >>> round(residual_edge(2.0), 6)
+      7.760205
+    """
+    if variance == 0:
+        return 1.0
+    x = (math.sqrt(1 + 4 / variance) - 1) / 2
+    return (1 + 1 / x) * math.exp(variance * x)
+
+
 def fuss_catalan(depth: int, order: int) -> float:
     """The moment m_k of the eigenvalues of J Jᵀ of `depth` Gaussian linear layers, mean 1.
 

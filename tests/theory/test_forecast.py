@@ -3,10 +3,11 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jgrad import theory
+from jgrad import activations, theory
 
 
 @pytest.mark.parametrize("phi", ["elu", jax.nn.hard_tanh])
@@ -81,6 +82,76 @@ def test_finite_width_and_residual_blocks_against_a_random_network():
     assert np.mean(x**2) == pytest.approx(f.q[-1] + 0.49 * 2.25 * 0.5, rel=0.4)
 
 
+def test_spectra_and_spreads_around_a_skip_against_random_networks():
+    rng = np.random.default_rng(2)
+    n, depth, nets, scale = 100, 10, 60, 0.4
+    network = theory.Residual(
+        phi="relu", depth=depth, sigma_w=1.2, sigma_v=1.1, scale=scale, branch="two", width=float(n)
+    )
+    f = theory.forecast(network)
+    variances, edges, logs = [], [], []
+    for _ in range(nets):
+        x, jacobian = rng.normal(size=n), np.eye(n)
+        for _ in range(depth):
+            w, v = rng.normal(size=(2, n, n)) / math.sqrt(n)
+            z = 1.2 * w @ x
+            jacobian = jacobian + scale * 1.1 * 1.2 * (v * (z > 0)) @ (w @ jacobian)
+            x = x + scale * 1.1 * v @ np.maximum(z, 0)
+        squared = np.linalg.svd(jacobian, compute_uv=False) ** 2
+        variances.append(squared.var() / squared.mean() ** 2)
+        edges.append(squared.max() / squared.mean())
+        g = rng.normal(size=n)
+        logs.append(math.log(np.linalg.norm(jacobian.T @ g) / np.linalg.norm(g)))
+    # Finite widths lie above in the variance and below at the edge, by about depth/n.
+    assert np.mean(variances) == pytest.approx(f.jacobian_variance, rel=0.06)
+    edge = math.exp(2 * f.log_largest_singular_value - f.jacobian_log_mean)
+    assert 0.8 * edge < np.mean(edges) < 1.02 * edge
+    # A standard deviation of 60 samples is known to 9 %; the first layer's is not in the spread.
+    assert np.std(logs) == pytest.approx(math.sqrt(f.log_variance.sum()), rel=0.3)
+    assert f.gradient_log_spread[0] == pytest.approx(math.sqrt(f.log_variance[1:].sum()))
+
+
+def test_a_skip_of_scale_zero_is_the_identity():
+    f = theory.forecast(theory.Residual(phi="silu", depth=7, scale=0.0, width=50.0))
+    assert (f.layer_log_gain == 0).all()
+    assert (f.jacobian_variance, f.log_largest_singular_value) == (0.0, 0.0)
+    assert f.trainable_depth == math.inf
+
+
+def test_trainable_depth():
+    plain = {"phi": "tanh", "depth": 5, "sigma_b": 0.3}
+    for sigma_w in (0.9, 2.5):  # order and chaos, six times the reference file's depth scales
+        point = theory.fixed_point("tanh", sigma_w, 0.3)
+        f = theory.forecast(theory.Plain(**plain, sigma_w=sigma_w))
+        assert f.trainable_depth == pytest.approx(6 * point.xi_c, rel=1e-9)
+    ((critical, q),) = theory.critical("tanh", 0.3)
+    f = theory.forecast(theory.Plain(**plain, sigma_w=critical, q0=q))
+    assert f.trainable_depth > 1e6
+    # By gradients: relu at σ_w² = 2 χ, batch norm, and a rate that is reached after a while.
+    for chi in (0.7, 1.6):
+        f = theory.forecast(theory.Plain(phi="relu", depth=4, sigma_w=math.sqrt(2 * chi)))
+        assert f.trainable_depth == pytest.approx(6 / abs(math.log(chi)))
+    f = theory.forecast(theory.BatchNorm(phi="relu", depth=50))
+    assert f.trainable_depth == pytest.approx(6 / math.log(math.pi / (math.pi - 1)))
+    f = theory.forecast(theory.Plain(phi="relu", depth=4, sigma_w=math.sqrt(2.0)))
+    assert f.trainable_depth == math.inf
+
+
+def test_dropout_forgets_inputs_at_criticality():
+    # Where layers lead, and how fast, by going there.
+    given = {"sigma_w": 1.3, "sigma_b": 0.3, "keep": 0.9}
+    f = theory.forecast(theory.Plain(phi="tanh", depth=60, **given, c0=0.3))
+    point = theory.fixed_point("tanh", 1.3, 0.3, keep=0.9)
+    assert point.q == pytest.approx(f.q[-1], rel=1e-9)
+    assert point.c == pytest.approx(f.c[-1], rel=1e-5)
+    left = f.c - point.c
+    assert point.chi_c == pytest.approx(left[20] / left[19], rel=1e-3)
+    assert point.chi1 == pytest.approx(math.exp(2 * f.layer_log_gain[-1]), rel=1e-9)
+    assert f.trainable_depth == pytest.approx(6 * point.xi_c, rel=1e-9)
+    with pytest.raises(ValueError, match="keep"):
+        theory.fixed_point("tanh", 1.3, keep=1.1)
+
+
 def test_recurrent_exponent_is_half_the_log_of_chi():
     f = theory.forecast(theory.Recurrent(phi="tanh", steps=200, sigma_w=1.6, sigma_u=0.3))
     point = theory.fixed_point("tanh", 1.6, 0.3)
@@ -105,3 +176,48 @@ def test_what_is_no_network():
         theory.forecast(theory.Plain(phi="relu", depth=0))
     with pytest.raises(ValueError, match="batch 4"):
         theory.batch_norm_rate("relu", 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("norm", "phi"), [("pre", "relu"), ("post", "relu"), ("pre", "elu")])
+def test_transformers_against_random_networks(norm, phi):
+    """Gradients of the stream at every block's input, of a simulated Transformer, by autodiff."""
+    d, tokens, depth, nets = 384, 8, 6, 20
+    f = theory.forecast(theory.Transformer(phi=phi, depth=depth, tokens=tokens, norm=norm))
+    act = activations.get(phi)
+
+    def layer_norm(x):
+        x = x - x.mean(1, keepdims=True)
+        return x / jnp.sqrt((x * x).mean(1, keepdims=True))
+
+    def net(shifts, weights, x):
+        streams = []
+        for shift, (v, o, w1, w2) in zip(shifts, weights, strict=True):
+            x = x + shift
+            if norm == "pre":
+                x = x + layer_norm(x).mean(0, keepdims=True) @ v @ o * jnp.ones((tokens, 1))
+                x = x + act(layer_norm(x) @ w1) @ w2
+            else:
+                x = layer_norm(x + x.mean(0, keepdims=True) @ v @ o * jnp.ones((tokens, 1)))
+                x = x + act(x @ w1) @ w2
+            streams.append((x * x).mean())
+            x = x if norm == "pre" else layer_norm(x)
+        return x, jnp.stack(streams)
+
+    @jax.jit
+    def run(key):
+        keys = jax.random.split(key, 3)
+        weights = jax.random.normal(keys[0], (depth, 4, d, d)) / math.sqrt(d)
+        x = layer_norm(jax.random.normal(keys[1], (tokens, d)))
+        (_, streams), back = jax.vjp(lambda s: net(s, weights, x), jnp.zeros((depth, tokens, d)))
+        top = jax.random.normal(keys[2], (tokens, d))
+        (shifts,) = back((top, jnp.zeros(depth)))
+        return streams, (shifts**2).sum((1, 2)) / (top**2).sum()
+
+    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+        found = [run(key) for key in jax.random.split(jax.random.key(0), nets)]
+        streams, gradients = (np.stack([np.asarray(part[k]) for part in found]) for k in (0, 1))
+    predicted = np.exp(2 * np.cumsum(f.layer_log_gain[::-1])[::-1])
+    error = gradients.std(0) / math.sqrt(nets) / predicted
+    assert streams.mean(0) == pytest.approx(f.q, rel=0.05)
+    assert (np.abs(gradients.mean(0) / predicted - 1) < 4 * error + 0.03).all()
