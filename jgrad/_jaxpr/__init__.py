@@ -11,6 +11,7 @@ from ._chains import depends as depends
 from ._elementwise import is_broadcast as is_broadcast
 from ._elementwise import is_elementwise as is_elementwise
 from ._elementwise import is_pointwise as is_pointwise
+from ._elementwise import is_reduction as is_reduction
 from ._graph import Graph as Graph
 from ._graph import Node as Node
 from ._graph import bind as bind
@@ -20,5 +21,6 @@ from ._layout import rebuild as rebuild
 from ._layout import scan_split as scan_split
 from ._layout import varying_like as varying_like
 from ._sample import sample as sample
+from ._selects import selected as selected
 from ._tap import tap as tap
 from ._tap import tap_name as tap_name

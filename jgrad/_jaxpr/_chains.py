@@ -165,7 +165,10 @@ def _components(graph: Graph, members: Sequence[int]) -> list[list[int]]:
 def _links(
     graph: Graph, root: int, members: Sequence[int], consumers: Consumers
 ) -> tuple[list[int], list[int]]:
-    """The root and the links after it, up to the first that is used outside; what comes after."""
+    """The root and the links after it, up to the first that is used outside; what comes after.
+
+    Where two parts that share nothing follow on the last link, both come after.
+    """
     inside = set(members)
     last_use: dict[int, float] = {}
     for k in members:
@@ -175,12 +178,13 @@ def _links(
         last_use[v] = float("inf") if outside else max(users)
     uses_root = [k for k in members if root in graph.nodes[k].inputs]
     last_use[root] = max(uses_root, default=-1)
-    links, live = [root], {root}
+    links, live, rest = [root], {root}, list(members)
     for position, k in enumerate(members):
         (v,) = graph.nodes[k].outputs
         live = {u for u in live if last_use[u] > k} | {v}
         if live == {v}:
             links.append(v)
+            rest = list(members[position + 1 :])
             if last_use[v] == float("inf"):
-                return links, list(members[position + 1 :])
-    return links, []
+                break
+    return links, rest

@@ -51,6 +51,17 @@ def is_pointwise(graph: Graph, node: Node) -> bool:
     return node.kind == "plain" and _suits_scalars(node, tuple(aval.dtype for aval in operands))
 
 
+def is_reduction(graph: Graph, node: Node) -> bool:
+    """Whether the node reduces its one operand over axes: a sum or a maximum, and not a slice.
+
+    A slice and a pooling leave fewer elements too, but keep the axes or take none in whole.
+    """
+    if node.kind != "plain" or len(node.inputs) != 1 or "axes" not in node.eqn.params:
+        return False
+    (operand,), (result,) = node.inputs, node.outputs
+    return len(graph.avals[result].shape) < len(graph.avals[operand].shape)
+
+
 def _broadcasts(small: Any, shape: tuple[int, ...]) -> bool:
     if small == () or small == shape:
         return True

@@ -26,7 +26,7 @@ class Node:
       outputs: results.
       scope: the named scopes it was traced in, joined by "/".
       kind: what sort of equation it is: see `_layout.kind`.
-      caller: the inlined call that it was in, if any.
+      caller: the inlined call that it was in, or the equation whose body it is in, if any.
     """
 
     eqn: jex.JaxprEqn
@@ -39,7 +39,7 @@ class Node:
     @functools.cached_property
     def bodies(self) -> tuple["Graph", ...]:
         """The graphs of the jaxprs it holds."""
-        return tuple(from_jaxpr(body, self.scope) for body in _layout.bodies(self.eqn))
+        return tuple(from_jaxpr(body, self.scope, self) for body in _layout.bodies(self.eqn))
 
     @property
     def name(self) -> str:
@@ -89,6 +89,16 @@ class Graph:
                 users.setdefault(v, []).append(k)
         return {v: tuple(ks) for v, ks in users.items()}
 
+    @functools.cached_property
+    def needed(self) -> frozenset[int]:
+        """Indices of the nodes on which the outputs depend."""
+        wanted, needed = set(self.outputs), set()
+        for k in reversed(range(len(self.nodes))):
+            if not wanted.isdisjoint(self.nodes[k].outputs):
+                needed.add(k)
+                wanted.update(self.nodes[k].inputs)
+        return frozenset(needed)
+
 
 def trace(fn: Callable[..., Any], *args: Any) -> tuple[Graph, Any]:
     """The graph of `fn` at the shapes and dtypes of `args`.
@@ -105,8 +115,14 @@ def trace(fn: Callable[..., Any], *args: Any) -> tuple[Graph, Any]:
     return from_jaxpr(closed), jax.tree.structure(shapes)
 
 
-def from_jaxpr(closed: jex.ClosedJaxpr, scope: str = "") -> Graph:
-    """The graph of a jaxpr; calls are inlined, other bodies stay in their nodes."""
+def from_jaxpr(closed: jex.ClosedJaxpr, scope: str = "", holder: Node | None = None) -> Graph:
+    """The graph of a jaxpr; calls are inlined, other bodies stay in their nodes.
+
+    Args:
+      closed: the jaxpr.
+      scope: the named scopes around it.
+      holder: the node whose body it is, if any.
+    """
     avals: list[Any] = []
     constants: dict[int, Any] = {}
     literals: set[int] = set()
@@ -153,7 +169,7 @@ def from_jaxpr(closed: jex.ClosedJaxpr, scope: str = "") -> Graph:
         return [read(atom) for atom in jaxpr.outvars]
 
     inputs = [number(var.aval) for var in closed.jaxpr.invars]
-    outputs = walk(closed, inputs, scope, None)
+    outputs = walk(closed, inputs, scope, holder)
     return Graph(
         tuple(inputs),
         tuple(outputs),
@@ -168,7 +184,7 @@ def _join(outer: str, inner: str) -> str:
     """Two scopes as one path, transformations' marks taken off."""
     while (bare := _TRANSFORMS.sub(r"\1", inner)) != inner:
         inner = bare
-    return "/".join(part for part in (outer, inner) if part)
+    return "/".join(part for part in (*outer.split("/"), *inner.split("/")) if part)
 
 
 def bind(node: Node, operands: Sequence[Any]) -> Sequence[Any]:

@@ -353,7 +353,9 @@ def _table(flow: Flow) -> Iterator[tuple[str, ...]]:
         of_site = flow[key]
         shape = "×".join(map(str, (*of_site.site.steps, *of_site.site.shape)))
         cells = [_cell(of_site, name) for name in columns.values()]
-        yield (key, of_site.site.activation, shape, *cells)
+        # Both branches ran, and the gradient of the one not taken is 0: the numbers say less.
+        mark = " (select)" if of_site.site.select else ""
+        yield (key, of_site.site.activation + mark, shape, *cells)
 
 
 def _cell(of_site: SiteFlow, name: str) -> str:

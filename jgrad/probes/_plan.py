@@ -3,14 +3,14 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
 import jax.numpy as jnp
 
-from jgrad._jaxpr import Graph, Node, depends, scan_split, tap_name
+from jgrad._jaxpr import Graph, Node, depends, scan_split, selected, tap_name
 
-from ._sites import Found, Site, find
+from ._sites import Found, Role, Site, find
 
 #: What to do with an activation inside something that cannot be entered.
 Opaque = Literal["raise", "allow"]
@@ -21,6 +21,9 @@ ENTERED = ("scan", "cond", "remat", "shard_map", "placed")
 
 #: A scan's steps: each with sums of its own, or summed.
 Steps = Literal["each", "sum"]
+
+#: What the caller knows better of a site: `amend(site)` is the site as it shall be taken.
+Amend = Callable[[Site], Site]
 
 # With more steps than this, they are summed: a sink for each would outweigh the model.
 _MOST_STEPS = 4096
@@ -59,6 +62,7 @@ def plan(
     *,
     steps: Steps = "each",
     opaque: Opaque = "raise",
+    amend: Amend | None = None,
 ) -> tuple[Plan, tuple[Site, ...], tuple[Site, ...]]:
     """The plan of a graph, the activations in it, and all its sites of whatever role.
 
@@ -67,15 +71,16 @@ def plan(
       active: for each of its inputs, whether gradients with respect to it are wanted.
       steps: "each" or "sum", for the steps of scans.
       opaque: "raise" or "allow", for activations where the walk cannot go.
+      amend: gives each site, as it was found, the role and the unit axis that the caller wants.
 
     Raises:
       ValueError: an activation sits where the walk cannot go; names the primitive.
     """
     _one_of("steps", steps, get_args(Steps))
     _one_of("opaque", opaque, get_args(Opaque))
-    walk = _Walk(steps, opaque)
+    walk = _Walk(steps, opaque, amend or (lambda site: site))
     live = {v for v, is_active in zip(graph.inputs, active, strict=True) if is_active}
-    whole, _ = walk.visit(graph, _Inputs(live, {}), _Place())
+    whole, _ = walk.visit(graph, _Known(live, {}, frozenset()), _Place())
     return whole, tuple(walk.sites()), tuple(walk.seen)
 
 
@@ -86,16 +91,27 @@ def _one_of(name: str, given: object, wanted: Sequence[str]) -> None:
 
 
 @dataclasses.dataclass
-class _Inputs:
-    """What is known of a graph's inputs.
+class _Known:
+    """What is known of a graph's values: of its inputs, then of all that the walk has passed.
 
     Attributes:
       live: those that depend on what is differentiated.
       nearest: for each, the places of the last sites before it.
+      selected: those computed in a branch that a vmap turned into a select.
     """
 
     live: set[int]
     nearest: dict[int, frozenset[int]]
+    selected: frozenset[int]
+
+    def of(self, body: Graph, operands: Sequence[int]) -> "_Known":
+        """What is known of the inputs of a body that is called with these values."""
+        pairs = list(zip(body.inputs, operands, strict=True))
+        return _Known(
+            {inner for inner, v in pairs if v in self.live},
+            {inner: self.nearest.get(v, _NOWHERE) for inner, v in pairs},
+            frozenset(inner for inner, v in pairs if v in self.selected),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +126,10 @@ class _Place:
 class _Walk:
     """The state of one walk: the sites met so far and the names given to them."""
 
-    def __init__(self, steps: Steps, opaque: Opaque):
+    def __init__(self, steps: Steps, opaque: Opaque, amend: Amend):
         self.steps: Steps = steps
         self.opaque: Opaque = opaque
+        self.amend = amend
         self.kept: list[Site] = []
         self.parents: list[set[int]] = []
         self.seen: list[Site] = []
@@ -125,10 +142,11 @@ class _Walk:
             yield dataclasses.replace(site, parents=tuple(sorted(parents)))
 
     def visit(
-        self, graph: Graph, inputs: _Inputs, place: _Place
+        self, graph: Graph, inputs: _Known, place: _Place
     ) -> tuple[Plan, dict[int, frozenset[int]]]:
         """The plan of a graph, and for every value the last sites before it."""
         live, nearest = set(inputs.live), dict(inputs.nearest)
+        known = _Known(live, nearest, selected(graph, inputs.selected))
         taken: list[tuple[Found, int]] = []
         entered: dict[int, tuple[Plan, ...]] = {}
         stepped: set[int] = set()
@@ -143,29 +161,28 @@ class _Walk:
             before = frozenset().union(*(nearest.get(v, _NOWHERE) for v in node.inputs))
             nearest.update(dict.fromkeys(node.outputs, before))
             for one in ends.get(k, ()):
-                index = self.meet(graph, one, place, live)
+                index = self.meet(graph, one, place, known)
                 if index is not None:
                     taken.append((one, index))
                     self.parents[index] |= nearest.get(one.start, _NOWHERE)
                     nearest[one.end] = frozenset((index,))
             if node.kind in ENTERED:
-                plans, after, is_stepped = self.enter(node, live, nearest, place)
+                plans, after, is_stepped = self.enter(node, known, place)
                 nearest.update(zip(node.outputs, after, strict=True))
                 if any(True for inner in plans for _ in inner.indices()):
                     entered[k] = plans
                     stepped |= {k} if is_stepped else set()
-            elif node.kind != "plain" and k not in inside:
+            elif node.kind != "plain" and k not in inside and k in graph.needed:
                 self.pass_over(node, place)
         unused = _unused(graph, [one for one, _ in taken])
         return Plan(graph, tuple(taken), entered, frozenset(stepped), unused), nearest
 
-    def meet(self, graph: Graph, found: Found, place: _Place, live: set[int]) -> int | None:
+    def meet(self, graph: Graph, found: Found, place: _Place, known: _Known) -> int | None:
         """Enters a site into the lists; its place among the activations, if it is one."""
         node = graph.nodes[found.nodes[-1]]
-        path = tap_name(node) or node.scope or node.source or f"{node.name} at an unknown line"
+        path = tap_name(node) or node.scope or node.source or found.activation
         self.names[path] += 1
         uses = self.names[path]
-        idle = found.role == "activation" and found.start not in live
         site = Site(
             key=path if uses == 1 else f"{path}#{uses}",
             path=path,
@@ -173,11 +190,15 @@ class _Walk:
             activation=found.activation,
             shape=tuple(graph.avals[found.end].shape),
             dtype=str(jnp.dtype(graph.avals[found.start].dtype)),
-            role="constant" if idle else found.role,
+            role=found.role,
             steps=place.steps,
             loops=place.loops,
             reverse=place.reverse,
+            select=found.start in known.selected,
         )
+        site = _amended(site, self.amend)
+        if site.role == "activation" and found.start not in known.live:
+            site = dataclasses.replace(site, role="constant")
         self.seen.append(site)
         if site.role != "activation":
             return None
@@ -186,40 +207,28 @@ class _Walk:
         return len(self.kept) - 1
 
     def enter(
-        self,
-        node: Node,
-        live: set[int],
-        nearest: Mapping[int, frozenset[int]],
-        place: _Place,
+        self, node: Node, known: _Known, place: _Place
     ) -> tuple[tuple[Plan, ...], list[frozenset[int]], bool]:
         """The plans of a node's bodies, the last sites before each of its results, if stepped."""
-        operands = node.inputs[1:] if node.kind == "cond" else node.inputs
         if node.kind == "scan":
-            return self.enter_scan(node, live, nearest, place)
+            return self.enter_scan(node, known, place)
+        operands = node.inputs[1:] if node.kind == "cond" else node.inputs
         plans, after = [], [_NOWHERE] * len(node.outputs)
         for body in node.bodies:
-            pairs = list(zip(body.inputs, operands, strict=True))
-            inputs = _Inputs(
-                {inner for inner, v in pairs if v in live},
-                {inner: nearest.get(v, _NOWHERE) for inner, v in pairs},
-            )
-            inner, found = self.visit(body, inputs, place)
+            inner, found = self.visit(body, known.of(body, operands), place)
             plans.append(inner)
             results = [found.get(v, _NOWHERE) for v in body.outputs]
             after = [a | b for a, b in zip(after, results, strict=True)]
         return tuple(plans), after, False
 
     def enter_scan(
-        self, node: Node, live: set[int], nearest: Mapping[int, frozenset[int]], place: _Place
+        self, node: Node, known: _Known, place: _Place
     ) -> tuple[tuple[Plan, ...], list[frozenset[int]], bool]:
         (body,) = node.bodies
         consts, carries = scan_split(node.eqn)
         carried = body.inputs[consts : consts + carries]
-        pairs = list(zip(body.inputs, node.inputs, strict=True))
-        inputs = _Inputs(
-            _scan_live(body, {i for i, v in pairs if v in live}, carried),
-            {inner: nearest.get(v, _NOWHERE) for inner, v in pairs},
-        )
+        inputs = known.of(body, node.inputs)
+        inputs.live = _scan_live(body, inputs.live, carried)
         length = node.eqn.params["length"]
         is_stepped = self.steps == "each" and math.prod((*place.steps, length)) <= _MOST_STEPS
         if is_stepped:
@@ -256,10 +265,10 @@ class _Walk:
         derivative or an unknown primitive with a named activation inside is refused, unless the
         caller said that it may be passed over.
         """
-        inside = _Walk(self.steps, "allow")
+        inside = _Walk(self.steps, "allow", self.amend)
         inside.names = self.names
         for body in node.bodies:
-            inside.visit(body, _Inputs(set(body.inputs), {}), place)
+            inside.visit(body, _Known(set(body.inputs), {}, frozenset()), place)
         named = {s.activation for s in inside.seen if s.role == "activation"} - {"custom"}
         if named and node.kind != "while" and self.opaque == "raise":
             msg = (
@@ -272,6 +281,20 @@ class _Walk:
 
 
 _NOWHERE: frozenset[int] = frozenset()
+
+
+def _amended(site: Site, amend: Amend) -> Site:
+    """The site with the role and the unit axis that the caller gives it."""
+    said = amend(site)
+    if not isinstance(said, Site):
+        msg = f"amend must return the Site it was given, or a copy with changes; got {said!r}"
+        raise TypeError(msg)
+    _one_of("role", said.role, get_args(Role))
+    axis, axes = said.unit_axis, max(len(site.shape), 1)
+    if not -axes <= axis < axes:
+        msg = f"unit_axis={axis} for the site {site.key!r} of shape {list(site.shape)}"
+        raise ValueError(msg)
+    return dataclasses.replace(site, role=said.role, unit_axis=axis if axis < 0 else axis - axes)
 
 
 def _scan_live(body: Graph, live: set[int], carried: Sequence[int]) -> set[int]:

@@ -13,13 +13,17 @@ from ._flow import Flow
 from ._interpret import measuring, run, sinks
 from ._measures import Measures, choose, order_of_sums
 from ._nnx import is_module, split
-from ._plan import Opaque, Steps, plan
+from ._plan import Amend, Opaque, Steps, plan
 from ._scopes import class_names
 from ._sites import Site
 
 
 def sites(
-    fn: Callable[..., Any], *, all: bool = False, opaque: Opaque = "allow"
+    fn: Callable[..., Any],
+    *,
+    all: bool = False,
+    opaque: Opaque = "allow",
+    amend: Amend | None = None,
 ) -> Callable[..., tuple[Site, ...]]:
     """A function of fn's arguments that lists the sites of `fn`, in program order.
 
@@ -28,6 +32,8 @@ def sites(
       all: list what is no activation too, with its role: the square in a layer norm, the
         exponential in a softmax or a loss, what the probe cannot enter.
       opaque: "raise" to refuse activations where the probe cannot go.
+      amend: `amend(site)` gives the site as you know it: with another role (an activation of your
+        own that was taken for a loss), or another unit axis (channels that come first).
 
     Example:
       >>> def f(w, x):
@@ -43,7 +49,7 @@ def sites(
             parts = split(fn, args, has_aux=False)
             pure, pure_args = parts.loss, (parts.states, *parts.args)
         graph, _ = trace_call(pure, pure_args)
-        _, kept, seen = plan(graph, [True] * len(graph.inputs), opaque=opaque)
+        _, kept, seen = plan(graph, [True] * len(graph.inputs), opaque=opaque, amend=amend)
         return seen if all else kept
 
     return sites_of_fn
@@ -57,6 +63,7 @@ def value_grad_and_flow(
     measures: Measures = "default",
     steps: Steps = "each",
     opaque: Opaque = "raise",
+    amend: Amend | None = None,
     every: int | None = None,
 ) -> Callable[..., tuple[Any, Any, Flow]]:
     """A function of loss's arguments that gives its value, its gradients and their flow.
@@ -75,6 +82,7 @@ def value_grad_and_flow(
       steps: "each" keeps the steps of a scan apart (they are summed above 4096 all the same);
         "sum" sums over them.
       opaque: "allow" to run what the probe cannot enter as it is, although it holds activations.
+      amend: as of `sites`.
       every: with a number n the function that comes back takes the training step's number before
         loss's arguments, and off every n-th step it runs the plain program: the flow then holds
         no pass.
@@ -118,7 +126,7 @@ def value_grad_and_flow(
         _check_scalar(graph, out_tree, has_aux)
         chosen = choose(measures)
         active = [k in nums for k, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
-        whole, found, seen = plan(graph, active, steps=steps, opaque=opaque)
+        whole, found, seen = plan(graph, active, steps=steps, opaque=opaque, amend=amend)
         _check_found(found, seen)
 
         def probed(differentiated, zeros):

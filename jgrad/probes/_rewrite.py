@@ -13,7 +13,7 @@ from jgrad._numerics import at_least_float32
 from jgrad._types import Elementwise
 
 from ._interpret import run
-from ._plan import Opaque, plan
+from ._plan import Amend, Opaque, plan
 from ._probe import trace_call
 from ._sites import Site
 
@@ -57,7 +57,13 @@ Replacement = str | Elementwise | Around
 Rule = Mapping[str, Replacement] | Callable[[Site], Replacement | None]
 
 
-def rewrite(fn: Callable[..., Any], rule: Rule, *, opaque: Opaque = "raise") -> Callable[..., Any]:
+def rewrite(
+    fn: Callable[..., Any],
+    rule: Rule,
+    *,
+    opaque: Opaque = "raise",
+    amend: Amend | None = None,
+) -> Callable[..., Any]:
     """`fn` with other activations; its gradients are those of the model edited by hand.
 
     Args:
@@ -67,6 +73,7 @@ def rewrite(fn: Callable[..., Any], rule: Rule, *, opaque: Opaque = "raise") -> 
         names, functions of z, or `skip()` and `normalise()`, which are put around a site's own φ.
         A function is handed each Site and returns such a value, or None to leave it.
       opaque: "allow" to leave activations where the walk cannot go as they are.
+      amend: as of `sites`.
 
     Raises:
       ValueError: nothing matches a key of the mapping; a name is not in the catalogue; a
@@ -82,7 +89,7 @@ def rewrite(fn: Callable[..., Any], rule: Rule, *, opaque: Opaque = "raise") -> 
 
     def rewritten(*args: Any) -> Any:
         graph, out_tree = trace_call(fn, args)
-        whole, sites, _ = plan(graph, [True] * len(graph.inputs), opaque=opaque)
+        whole, sites, _ = plan(graph, [True] * len(graph.inputs), opaque=opaque, amend=amend)
         chosen = _choose(rule, sites)
 
         def at_site(index, found, phi, z, params, extra):

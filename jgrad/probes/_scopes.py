@@ -71,8 +71,14 @@ def class_names(args: Any) -> Iterator[None]:
             pending += jax.tree.leaves(
                 list(vars(part).values()), is_leaf=lambda x: isinstance(x, equinox.Module)
             )
-    with scoped({cls for cls in classes if hasattr(cls, _CALL)}, _class_name):
+    named = {cls for cls in classes if hasattr(cls, _CALL) and not _names_itself(cls)}
+    with scoped(named, _class_name):
         yield
+
+
+def _names_itself(cls: type) -> bool:
+    """Whether it is one of Equinox's own layers, which run in scopes such as "eqx.nn.Linear"."""
+    return cls.__module__.startswith("equinox.nn.") and hasattr(cls.__call__, "__wrapped__")
 
 
 _CALL = "__call__"

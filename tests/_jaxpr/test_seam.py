@@ -140,3 +140,35 @@ def test_a_line_belongs_to_its_own_caller():
 
     graph, _ = _jaxpr.trace(lambda x: second(first(x)), X)
     assert {node.source.split()[-1] for node in graph.nodes} == {"first", "second"}
+
+
+def test_a_vmapped_cond_shows_where_its_branches_begin_and_end():
+    def f(x):
+        return jnp.cos(jax.vmap(lambda r: jax.lax.cond(r.sum() > 0, jnp.tanh, jnp.sin, r))(x))
+
+    graph, _ = _jaxpr.trace(f, X)
+    inside = _jaxpr.selected(graph)
+    marks = {node.name: node.outputs[0] in inside for node in graph.nodes}
+    assert (marks["tanh"], marks["sin"], marks["cos"]) == (True, True, False)
+    assert not _jaxpr.selected(_jaxpr.trace(jnp.tanh, X)[0])
+
+
+@pytest.mark.parametrize(
+    ("fn", "expected"),
+    [
+        (lambda x: x.sum(0), True),
+        (lambda x: x.max(), True),
+        (lambda x: x[:1], False),
+        (lambda x: jnp.cumsum(x, 0), False),
+        (lambda x: x.reshape(-1), False),
+    ],
+)
+def test_reductions_are_told_from_slices(fn, expected):
+    graph, _ = _jaxpr.trace(fn, X)
+    assert _jaxpr.is_reduction(graph, graph.nodes[-1]) is expected
+
+
+def test_lines_inside_bodies_fall_back_on_the_equation_that_holds_them():
+    graph, _ = _jaxpr.trace(lambda x: jax.nn.softplus(x), X)
+    (body,) = graph.nodes[-1].bodies
+    assert {node.source for node in body.nodes} == {graph.nodes[-1].source}
