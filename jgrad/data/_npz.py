@@ -55,7 +55,10 @@ def from_npz(path: str | Path, *, test_share: float = 0.2, seed: int = 0) -> Spl
 
 
 def _check_classes(path: str | Path, parts: Split) -> None:
-    """Raise unless there are two classes, and no more than `classes` says."""
+    """Raise unless there are two classes, no more than `classes` says, and labels on both sides."""
+    if min(parts.y_train.max(), parts.y_test.max()) < 0:
+        msg = f"{path}: every label is -1 in the training or in the test part: nothing is scored"
+        raise ValueError(msg)
     present = int(max(parts.y_train.max(), parts.y_test.max())) + 1
     if parts.labels is not None and present > parts.labels:
         msg = f"{path}: 'classes' is {parts.labels}, but 'y' holds the label {present - 1}"

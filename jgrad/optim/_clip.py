@@ -39,6 +39,9 @@ def clip(description: str) -> optax.GradientTransformation:
       weights (Brock et al., 2021, arXiv:2102.06171);
     - "percentile:p,window=100": all together to the p-th percentile of the norms seen so far.
 
+    "norm" and "block" take a stack of scanned layers for one array; "adaptive", which goes by the
+    number of axes, takes the layers of a stack [layer, in, out] for the inputs of a unit.
+
     Raises:
       ValueError: the kind or an option is not known, or the threshold is missing, not finite or not
         above zero.

@@ -66,6 +66,40 @@ def test_user_test_examples_are_taken(tmp_path):
     np.testing.assert_allclose(task.x_test, expected, rtol=1e-4)
 
 
+def test_user_tokens_with_a_label_at_each_position(tmp_path):
+    """The vocabulary and the classes are known although the largest are absent."""
+    x = np.arange(60, dtype=np.uint8).reshape(20, 3) % 5
+    y = np.where(np.arange(3) == 1, -1, x.astype(int) % 2)
+    task = data.load(user_file(tmp_path, x=x, y=y, vocabulary=9, classes=4))
+    assert (task.kind, task.vocabulary, task.outputs) == ("per_position", 9, 4)
+    assert (task.x_train.dtype, task.y_train.dtype) == (np.int32, np.int32)
+    assert {tuple(row) for row in task.x_train} <= {tuple(row) for row in x}
+    assert set(task.y_test.ravel()) == {-1, 0, 1}
+
+
+def test_user_tokens_with_one_label(tmp_path):
+    x, y = np.arange(60).reshape(20, 3) % 5, np.arange(20) % 3
+    task = data.load(user_file(tmp_path, x=x, y=y, vocabulary=5, x_test=x[:4], y_test=y[:4]))
+    assert (task.kind, task.outputs, task.shape) == ("classification", 3, (3,))
+    np.testing.assert_array_equal(task.x_test, x[:4])
+
+
+@pytest.mark.parametrize("outputs", [(), (2,)])
+def test_user_regression(tmp_path, outputs):
+    x, y = numbers(), numbers(features=outputs, seed=1)
+    task = data.load(user_file(tmp_path, x=x, y=y))
+    assert (task.kind, task.classes, task.outputs) == ("regression", 0, *(outputs or (1,)))
+    every = np.concatenate([task.y_train, task.y_test])
+    np.testing.assert_allclose(np.sort(every, 0), np.sort(y.reshape(40, -1), 0), rtol=1e-6)
+
+
+def test_digests_know_what_arrays_do_not_show(tmp_path):
+    x, y = np.arange(60).reshape(20, 3) % 5, np.arange(20) % 3
+    few = data.load(user_file(tmp_path, x=x, y=y, vocabulary=5))
+    more = data.load(user_file(tmp_path, x=x, y=y, vocabulary=6))
+    assert few.digest() != more.digest()
+
+
 def holed(x):
     x = x.copy()
     x[7, 1] = np.nan
@@ -77,6 +111,27 @@ FAULTS = {
     "a missing array": ({"x": X, "labels": Y}, "expected arrays 'x' and 'y'.*found 'labels', 'x'"),
     "half a test part": ({"x": X, "y": Y, "x_test": X}, "both or none"),
     "a NaN": ({"x": holed(X), "y": Y}, "not finite in float32, in 1 of 40 examples.*number 7"),
+    "a NaN among the targets": (
+        {"x": X, "y": holed(X)},
+        r"'y' holds .*not finite.*first in number 7: y\[7, 1\] is nan",
+    ),
+    "a token out of the vocabulary": (
+        {"x": np.full((40, 2), 3), "y": Y, "vocabulary": 3},
+        "no token below 3, in 40 of 40 examples",
+    ),
+    "tokens that are no whole numbers": ({"x": X, "y": Y, "vocabulary": 9}, "whole numbers"),
+    "a vocabulary of nothing": ({"x": X, "y": Y, "vocabulary": 0}, "'vocabulary' must be"),
+    "more classes than said": ({"x": X, "y": Y, "classes": 1}, "'classes' is 1.*label 1"),
+    "labels at other positions": (
+        {"x": X, "y": np.zeros((40, 2), int)},
+        r"'y' \(40, 2\) labels positions",
+    ),
+    "a label below -1 at a position": ({"x": X, "y": np.full((40, 3), -2)}, "negative class, -2"),
+    "no label that is scored": ({"x": X, "y": np.full((40, 3), -1)}, "nothing is scored"),
+    "test answers of another kind": (
+        {"x": X, "y": Y, "x_test": X, "y_test": Y + 0.5},
+        "'y' are int32.*'y_test' float32",
+    ),
     "an infinity in float32": ({"x": X * 1e300, "y": Y}, "not finite"),
     "lengths that differ": ({"x": X, "y": Y[:-1]}, "40 examples, 'y' 39 labels"),
     "labels that are words": ({"x": X, "y": np.full(40, "a")}, "whole numbers"),
