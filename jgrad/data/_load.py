@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jgrad._names import described, known_options, lookup
 
@@ -67,26 +68,30 @@ def load(name: str | Path, *, test_share: float = 0.2, seed: int = 0) -> Split:
         raise ValueError(msg)
     if str(name).endswith(".npz"):
         return standardised(from_npz(name, test_share=test_share, seed=seed))
-    bare, numbers, options = described(str(name), "data set")
+    bare, options = _chosen(str(name))
+    task = DATASETS[bare](test_share=test_share, seed=seed, **options)._replace(name=str(name))
+    return standardised(task) if bare in _REAL else task
+
+
+def _chosen(name: str) -> tuple[str, dict[str, Any]]:
+    """The key of `DATASETS` and its options, of the kinds that the signature wants."""
+    bare, numbers, options = described(name, "data set")
     make = lookup(DATASETS, bare, "data set (a name, or a path ending in .npz)")
-    known = inspect.signature(make).parameters
-    mine = [option for option in known if option not in ("test_share", "seed")]
-    known_options(options, mine, f"data set {bare!r}")
+    kinds = {
+        option: parameter.annotation
+        for option, parameter in inspect.signature(make).parameters.items()
+        if option not in ("test_share", "seed")
+    }
+    known_options(options, kinds, f"data set {bare!r}")
     if numbers:
-        msg = f"data set {name!r}: write every number with its name, out of {mine}"
+        msg = f"data set {name!r}: write every number with its name, out of {list(kinds)}"
         raise ValueError(msg)
     for option, value in options.items():
-        wanted = known[option].annotation
-        if isinstance(value, bool) or not isinstance(value, int if wanted is int else (int, float)):
-            kind = "whole number" if wanted is int else "number"
+        if type(value) not in (int, kinds[option]):
+            kind = "whole number" if kinds[option] is int else "number"
             msg = f"data set {name!r}: {option} must be a {kind}, got {value!r}"
             raise ValueError(msg)
     if options.get("examples", 2) < 2:
         msg = f"data set {name!r}: examples must be at least 2, got {options['examples']}"
         raise ValueError(msg)
-    numbered = {
-        option: float(value) if known[option].annotation is float else value
-        for option, value in options.items()
-    }
-    task = make(test_share=test_share, seed=seed, **numbered)._replace(name=str(name))
-    return standardised(task) if bare in _REAL else task
+    return bare, {option: kinds[option](value) for option, value in options.items()}

@@ -27,12 +27,16 @@ def python_source(
       seed: decides which windows are drawn, and which files are for testing.
 
     Raises:
-      ValueError: a window below 1 character, or more windows than there is text.
+      ValueError: a window below 1 character, more windows than there is text, or a
+        Python without its source.
     """
     if length < 1:
         msg = f"python_source needs windows of at least 1 character, got {length}"
         raise ValueError(msg)
     files = [_tokens(path) for path in sorted(Path(os.__file__).parent.glob("*.py"))]
+    if len(files) < 2:
+        msg = f"python_source finds no modules next to {os.__file__}: this Python came without them"
+        raise ValueError(msg)
     generator = np.random.default_rng(seed)
     files = [files[i] for i in generator.permutation(len(files))]
     ends = np.cumsum([len(tokens) for tokens in files])

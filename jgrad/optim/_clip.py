@@ -115,7 +115,7 @@ def clip_by_percentile(percentile: float | int, window: int = 100) -> optax.Grad
     so that one bad step does not end the clipping.
 
     Args:
-      percentile: above 0, at most 100, which never clips; the paper advises 10.
+      percentile: above 0, at most 100, which never clips; 10 is usual.
       window: how many norms are kept.
 
     Raises:

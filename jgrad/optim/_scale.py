@@ -2,7 +2,7 @@
 
 The training multiplies its loss by `loss_scale(chain, state)` before it differentiates; the chain
 divides the gradients by the same number. In float16 a gradient below 6e-8 would else be zero.
-Micikevicius et al., 2018, arXiv:1710.03740, §3.2.
+Micikevicius et al., 2018, arXiv:1710.03740.
 """
 
 from typing import Any, NamedTuple

@@ -28,7 +28,7 @@ def warmup(learning_rate: Any, total: Any, *, steps: float | int = 0.1) -> Call:
 def cosine(learning_rate: Any, total: Any, *, end: float | int = 0.0) -> Call:
     """Half a cosine from the learning rate to `end` times it.
 
-    Loshchilov & Hutter, 2016, arXiv:1608.03983, Eq. 5, without restarts.
+    Loshchilov & Hutter, 2016, arXiv:1608.03983, without restarts.
     """
     return Call("optax.cosine_decay_schedule", (learning_rate, _known(total)), _end(end))
 
