@@ -17,7 +17,8 @@ def adding(
     """Sequences [length, 2] of a number in [0, 1) and a mark; the answer is the sum of the marked.
 
     One step of each half is marked by a 1, the others by a 0. Hochreiter & Schmidhuber, 1997,
-    "Long short-term memory", in the form of Arjovsky, Shah & Bengio, 2016, arXiv:1511.06464. Guessing the mean costs the variance of a sum of two uniform numbers, 1/6.
+    "Long short-term memory", in the form of Arjovsky, Shah & Bengio, 2016, arXiv:1511.06464.
+    Guessing the mean costs the variance of a sum of two uniform numbers, 1/6.
 
     Raises:
       ValueError: a length below 2.
