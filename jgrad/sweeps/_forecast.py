@@ -23,9 +23,9 @@ def predicted(model: MLP, init: str, params: PyTree, x: np.ndarray, *, batch: in
 
     σ_w² is `width` times the mean square of the kernels in `params` (any leading axes), which holds
     for every initialiser; the first pre-activation's second moment follows from the examples `x`.
-    With a skip, h + φ(W h), there is no forecast.
+    With a skip, h + φ(W h), or with zeros for weights there is no forecast.
     """
-    if model.skip or model.norm not in _DESCRIBED:
+    if model.skip or model.norm not in _DESCRIBED or not _sigma_w(model, params) > 0:
         nothing = np.full(model.depth, np.nan)
         return Predicted(nothing, nothing)
     forecast = theory.forecast(_DESCRIBED[model.norm](model, init, params, x, batch))

@@ -7,8 +7,9 @@ from scipy.special import gammaln
 
 from jgrad._types import Elementwise
 
+from . import _checks
 from ._gaussian import moments
-from ._sampling import NODES, WEIGHTS, Host, evaluator, resolve, sample_between
+from ._sampling import NODES, WEIGHTS, Host, evaluator, name_of, resolve, sample_between
 
 
 def batch_norm_rate(
@@ -30,7 +31,7 @@ def batch_norm_rate(
       kinks: where φ or a derivative jumps; found by itself where not given.
 
     Raises:
-      ValueError: batch < 4, for which the rate is infinite.
+      ValueError: batch < 4, for which the rate is infinite, or no whole number; φ is constant.
 
     Example:
       >>> round(batch_norm_rate("relu"), 6), round(batch_norm_rate("identity", 8), 6)
@@ -38,6 +39,11 @@ def batch_norm_rate(
     """
     if not batch >= 4:
         msg = f"batch normalisation has a finite gradient rate from batch 4 on, got batch {batch!r}"
+        raise ValueError(msg)
+    if not math.isinf(batch):
+        _checks.whole("batch, examples normalised together", batch, 4)
+    if moments(phi, kinks=kinks).variance == 0:
+        msg = f"{name_of(phi)} is constant: batch normalisation would divide by its variance of 0"
         raise ValueError(msg)
     if math.isinf(batch):
         return moments(phi, kinks=kinks).batch_norm_rate

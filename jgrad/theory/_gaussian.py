@@ -73,7 +73,7 @@ def _average(
     integrands: Sequence[Integrand],
     kinks: tuple[float, ...] | None,
 ) -> Host:
-    reach = 0
+    reach, finite, samples = 0, True, samples_at(phi, octave, 4, kinks)
     for reach in range(4, _LAST_OCTAVE + 1):
         samples = samples_at(phi, octave, reach, kinks)
         z = samples.x / np.sqrt(qs)[:, None]
@@ -83,16 +83,28 @@ def _average(
             at = At(samples.value, samples.slope, z)
             terms = np.stack([f(at) * np.ones_like(z) for f in integrands])
             terms = np.where(there, terms * weight, 0.0)
-        if not np.isfinite(terms).all():
+        finite = bool(np.isfinite(terms).all())
+        if not finite:
             break
         outside = np.abs(samples.x) > 2.0 ** (octave + reach - 1)
         sizes = np.abs(terms)
         if (sizes[..., outside].sum(-1) <= 1e-15 * sizes.sum(-1)).all():
             return terms.sum(-1)
+    near = np.abs(samples.x) < 4 * np.sqrt(qs.max())
+    odd = near & ~(np.isfinite(samples.value) & np.isfinite(samples.slope))
+    if odd.any():
+        x = samples.x[odd][np.abs(samples.x[odd]).argmin()]
+        msg = (
+            f"{name_of(phi)} or its slope is not finite at z = {x:.6g}: theory needs a φ that is "
+            "defined wherever a Gaussian falls"
+        )
+        raise ValueError(msg)
+    why = (
+        "overflows float64" if not finite else f"still grows at {2.0**reach:g} standard deviations"
+    )
     msg = (
-        f"a Gaussian average of {name_of(phi)} diverges or overflows at q = {qs.max():.6g}: "
-        f"its terms still grow at |z| = {2.0**reach:g} standard deviations. "
-        "Theory needs finite E φ(√q z)² and E φ'(√q z)²"
+        f"a Gaussian average of {name_of(phi)} diverges at q = {qs.max():.6g}, or nearly so: it "
+        f"{why}. Theory needs finite E φ(√q z)² and E φ'(√q z)²"
     )
     raise ValueError(msg)
 
@@ -136,8 +148,9 @@ class Moments:
 
     @property
     def variance(self) -> float:
-        """Var φ."""
-        return self.second - self.mean**2
+        """Var φ; 0 where it is nothing but rounding."""
+        variance = self.second - self.mean**2
+        return variance if variance > 1e-13 * self.second else 0.0
 
     @property
     def gain_forward(self) -> float:
@@ -169,22 +182,29 @@ class Moments:
         At large batch; `batch_norm_rate` the function has the finite one. Yang et al., 2019,
         arXiv:1902.08129.
         """
-        return self.slope_second / self.variance if self.variance > 0 else math.inf
+        return _ratio(self.slope_second, self.variance)
 
     @property
     def correlation_at_zero(self) -> float:
         """C(0) = (Eφ)²/Eφ²: the correlation after φ of two uncorrelated inputs."""
-        return self.mean**2 / self.second
+        return _ratio(self.mean**2, self.second)
 
     @property
     def correlation_slope_at_one(self) -> float:
         """C'(1) = Eφ'²/Eφ² at q = 1 (Martens et al., 2021, arXiv:2110.01765)."""
-        return self.slope_second / self.second
+        return _ratio(self.slope_second, self.second)
 
     @property
     def linear_fraction(self) -> float:
         """(Eφ')²/Var φ: the part of φ's variance that a straight line explains."""
-        return self.slope_mean**2 / self.variance
+        return _ratio(self.slope_mean**2, self.variance)
+
+
+def _ratio(of: float, to: float) -> float:
+    """The quotient; NaN where both are 0, as for a constant φ."""
+    if to > 0:
+        return of / to
+    return math.inf if of > 0 else math.nan
 
 
 def _inverse_root(x: float) -> float:

@@ -7,6 +7,7 @@ import scipy.optimize
 
 from jgrad._types import Elementwise
 
+from . import _checks
 from ._gaussian import At, average
 from ._sampling import Host, name_of, resolve, sample_between
 
@@ -39,6 +40,8 @@ def hermite(
       array([0.398942, 0.5     , 0.282095])
     """
     phi = resolve(phi)
+    _checks.whole("count", count, 0)
+    _checks.positive("q, a variance", q)
     z, weight, value, _ = _at_nodes(phi, q, kinks)
     # By the functions h_k(z) exp(-z²/4), which stay bounded where the polynomials overflow.
     bell = np.exp(-0.25 * z * z)

@@ -17,9 +17,11 @@ import scipy.optimize
 
 from jgrad._types import Elementwise
 
+from . import _checks
 from ._dual import dual
-from ._gaussian import At, average
-from ._sampling import Host, name_of, resolve
+from ._gaussian import At, average, samples_at
+from ._hermite import deficit_masses, deficits
+from ._sampling import Host, gaps, name_of, resolve
 
 #: Where fixed and critical points are looked for, and how densely, in q.
 _LOWEST, _HIGHEST, _PER_DECADE = 1e-10, 1e4, 6
@@ -35,7 +37,8 @@ class FixedPoint:
     Attributes:
       q: F(q) = q, the second moment of the pre-activations.
       c: the stable correlation, C(c) = c: 1 in the ordered phase, below in the chaotic one.
-      chi1: σ_w² E φ'(√q z)², the factor per layer of squared gradient norms.
+      chi1: σ_w² E φ'(√q z)², the factor per layer of squared gradient norms; C'(1) too, but where φ
+        jumps: gradients see the slopes beside the jump, and inputs always part, c < 1.
       chi_q: F'(q), the factor per layer of a small change of q.
       chi_c: C'(c), the factor per layer of a small change of c.
       stable: layers lead back to q from nearby.
@@ -94,7 +97,8 @@ def variance_map(
       >>> round(variance_map("relu", 1.5, 0.1)(2.0), 10)
       2.26
     """
-    _refuse_unless_scales(sigma_w, sigma_b)
+    _checks.scale("σ_w", sigma_w)
+    _checks.scale("σ_b", sigma_b)
 
     def layer(q: float) -> float:
         return sigma_w**2 * float(average(phi, q, _value_squared, kinks=kinks)[0]) + sigma_b**2
@@ -160,9 +164,7 @@ def fixed_point(
       >>> round(p.q, 6), round(p.c, 6), round(p.xi_c, 4), p.stable
       (0.607047, 1.0, 16.1082, True)
     """
-    if not 0 < keep <= 1:
-        msg = f"keep is a probability, wanted 0 < keep ≤ 1, got {keep!r}"
-        raise ValueError(msg)
+    _checks.wanted(0 < keep <= 1, "keep, a probability", "0 < keep ≤ 1", keep)
     if q0 == 0:
         q0 = 1e-40
     kept = sigma_w / math.sqrt(keep)
@@ -181,8 +183,9 @@ def fixed_point(
         q = below[-1] if below else 0.0
     else:
         msg = (
-            f"no fixed point of {name_of(phi)} at σ_w = {sigma_w:g}, σ_b = {sigma_b:g}: "
-            f"the variance grows from layer to layer, F({q0:g}) = {layer(q0):g}"
+            f"no fixed point of {name_of(phi)} with q ≤ {max(_HIGHEST, q0):g} at σ_w = "
+            f"{sigma_w:g}, σ_b = {sigma_b:g}: the variance grows from layer to layer, "
+            f"F({q0:g}) = {layer(q0):g}"
         )
         raise ValueError(msg)
     return _describe(phi, kept, sigma_b, q if q > 1e-39 else 0.0, keep, kinks)
@@ -205,15 +208,16 @@ def fixed_variances(
       >>> [round(q, 4) for q in fixed_variances("gelu", 1.6)]
       [0.5911]
     """
-    _refuse_unless_scales(sigma_w, sigma_b)
-    _refuse_unless_positive(q0)
+    _checks.scale("σ_w", sigma_w)
+    _checks.scale("σ_b", sigma_b)
+    _checks.positive("q0, a second moment", q0)
     lowest = min(_LOWEST, q0, sigma_b**2 / 2 if sigma_b > 0 else math.inf)
 
     def growth(log_q: Host) -> Host:
         q = np.exp(log_q)
         return (sigma_w**2 * average(phi, q, _value_squared, kinks=kinks)[0] + sigma_b**2) / q - 1
 
-    return tuple(math.exp(x) for x in _roots(growth, lowest, max(_HIGHEST, q0)))
+    return tuple(math.exp(x) for x in _roots(growth, *_tabled(growth, lowest, max(_HIGHEST, q0))))
 
 
 def critical(
@@ -240,7 +244,7 @@ def critical(
       >>> [(round(w, 6), round(q, 5)) for w, q in critical("tanh", 0.3)]
       [(1.395584, 0.76347)]
     """
-    _refuse_unless_scales(1.0, sigma_b)
+    _checks.scale("σ_b", sigma_b)
     phi = resolve(phi)
 
     def bend(log_q: Host) -> Host:
@@ -253,11 +257,10 @@ def critical(
         return float(average(phi, q, _slope_squared, kinks=kinks)[0]) ** -0.5
 
     lowest = min(_LOWEST, sigma_b**2 / 2) if sigma_b > 0 else _LOWEST
-    grid = _grid(lowest, _HIGHEST)
-    heights = bend(grid)
+    grid, heights = _tabled(bend, lowest, _HIGHEST)
     if np.isfinite(heights).all() and (np.abs(heights) <= _ROUNDING).all():
         return ((width(1.0), 1.0),)
-    points = [math.exp(x) for x in _roots(bend, lowest, _HIGHEST)]
+    points = [math.exp(x) for x in _roots(bend, grid, heights)]
     if sigma_b == 0 and abs(heights[0]) < 1e-3:
         # Towards q = 0 with φ(0) = 0: σ_w from the slopes on either side of zero.
         points = [0.0, *points]
@@ -268,17 +271,25 @@ def critical(
 
 def _nearest(phi: Elementwise, sigma_b: float, kinks: tuple[float, ...] | None) -> str:
     """The message for no critical point: the fixed point whose χ₁ comes closest to 1."""
-    q = np.exp(_grid(max(_LOWEST, sigma_b**2 * 1.0001), _HIGHEST))
-    second, steep = average(phi, q, _value_squared, _slope_squared, kinks=kinks)
+
+    def averages(log_q: Host) -> Host:
+        return average(phi, np.exp(log_q), _value_squared, _slope_squared, kinks=kinks)
+
+    log_q, (second, steep) = _tabled(averages, max(_LOWEST, sigma_b**2 * 1.0001), _HIGHEST)
+    q = np.exp(log_q)
     with np.errstate(divide="ignore", invalid="ignore"):
         sigma_w = np.sqrt((q - sigma_b**2) / second)
         chi1 = sigma_w**2 * steep
-        distance = np.abs(np.log(chi1))
-    best = int(np.argmin(np.nan_to_num(distance, nan=np.inf)))
-    return (
+        distance = np.nan_to_num(np.abs(np.log(chi1)), nan=np.inf)
+    best = int(np.argmin(distance))
+    start = (
         f"{name_of(phi)} has no critical point at σ_b = {sigma_b:g}: no fixed point with q ≤ "
-        f"{_HIGHEST:g} has χ₁ = 1. The nearest is χ₁ = {chi1[best]:.6g} at σ_w = "
-        f"{sigma_w[best]:.6g}, q = {q[best]:.4g}"
+        f"{q[-1]:.4g} has χ₁ = 1. "
+    )
+    if math.isinf(distance[best]):
+        return start + "χ₁ is 0 at all of them: the slope is zero but for single points"
+    return start + (
+        f"The nearest is χ₁ = {chi1[best]:.6g} at σ_w = {sigma_w[best]:.6g}, q = {q[best]:.4g}"
     )
 
 
@@ -302,11 +313,12 @@ def _describe(
         stable = layer(max(q, step) * (1 + step)) <= max(q, step) * (1 + step) * (1 + 1e-9) and (
             q == 0 or layer(q * (1 - step)) >= q * (1 - step) * (1 - 1e-9)
         )
-    if chi1 <= 1 + 1e-9 and keep == 1:
+    jumps = _jumps(resolve(phi), at, kinks)
+    if chi1 <= 1 + 1e-9 and keep == 1 and not jumps:
         c, chi_c = 1.0, chi1
     else:
         # The masks of two inputs are independent, so that across them nothing is divided by keep.
-        c, chi_c = _correlation(phi, sigma_w * math.sqrt(keep), sigma_b, at, kinks)
+        c, chi_c = _correlation(phi, sigma_w * math.sqrt(keep), sigma_b, at, jumps, kinks)
     return FixedPoint(q=q, c=c, chi1=chi1, chi_q=chi_q, chi_c=chi_c, stable=stable)
 
 
@@ -315,31 +327,108 @@ def _correlation(
     sigma_w: float,
     sigma_b: float,
     q: float,
+    jumps: bool,
     kinks: tuple[float, ...] | None,
 ) -> tuple[float, float]:
     """The stable c of the correlation map, below 1, and C'(c) there."""
     pair = dual(phi, kinks=kinks)
 
-    def excess(c: float) -> float:
-        return (sigma_w**2 * pair(q, q, c * q)[0] + sigma_b**2) / q - c
+    def map_(c: float) -> float:
+        return (sigma_w**2 * pair(q, q, c * q)[0] + sigma_b**2) / q
+
+    def map_and_slope(c: float) -> tuple[float, float]:
+        if jumps:  # φ' is the slope beside the jump, and tells nothing of C'
+            step = 1e-4 * (1 - c)
+            return map_(c), (map_(c + step) - map_(c - step)) / (2 * step)
+        k, k_slope = pair(q, q, c * q)
+        return (sigma_w**2 * k + sigma_b**2) / q, sigma_w**2 * k_slope
 
     # On [0, 1] C is a power series without negative coefficients: convex, C(0) ≥ 0, and C(1) < 1 or
     # C(1) = 1 with C'(1) > 1, so it crosses the diagonal once below 1.
-    at_zero = excess(0.0)
+    at_zero, slope_at_zero = map_and_slope(0.0)
     if at_zero <= 1e-14:
-        c = 0.0
-    else:
-        top = 0.5
-        while excess(top) > 0 and top < 1 - 1e-12:
-            top = 1 - (1 - top) / 8
-        c = _root(excess, 0.0, top)
-    return c, sigma_w**2 * pair(q, q, c * q)[1]
+        return 0.0, slope_at_zero
+
+    # Newton's steps from where the Hermite series crosses; the dual is exact and slow.
+    c = _crossing(phi, sigma_w, sigma_b, q, kinks)
+    for _ in range(5):
+        after, slope = map_and_slope(c)
+        step = (after - c) / (1 - slope)
+        if abs(step) <= 1e-13 * (1 - c) + 1e-15:
+            return c, slope
+        c += step
+        if not 0 < c < 1:
+            break
+
+    def excess(c: float) -> float:
+        return map_(c) - c
+
+    top = 0.5
+    while excess(top) > 0 and top < 1 - 1e-12:
+        top = 1 - (1 - top) / 8
+    c = _root(excess, 0.0, top)
+    return c, map_and_slope(c)[1]
 
 
-def _roots(f: Callable[[Host], Host], lowest: float, highest: float) -> list[float]:
-    """Where f, a function of ln q that is zero only to rounding elsewhere, changes sign."""
-    x = _grid(lowest, highest)
-    y = f(x)
+def _jumps(phi: Elementwise, q: float, kinks: tuple[float, ...] | None) -> bool:
+    """Whether φ itself jumps where a Gaussian of variance q looks: then C'(1) is infinite."""
+    samples = samples_at(phi, math.ceil(math.log2(q) / 2), 4, kinks)
+    scale = math.sqrt(q)
+    # Zero is a border of panels, where nothing is looked for.
+    near = (0.0, *(k for k in samples.kinks if abs(k) < 16 * scale))
+    return bool((gaps(phi, near, scale)[0] > 1e-6 * np.abs(samples.value).max()).any())
+
+
+def _crossing(
+    phi: Elementwise | str,
+    sigma_w: float,
+    sigma_b: float,
+    q: float,
+    kinks: tuple[float, ...] | None,
+) -> float:
+    """About the c < 1 with C(c) = c; NaN where φ grows too fast for its Hermite series."""
+    try:
+        masses = deficit_masses(phi, q, kinks=kinks)[None]
+    except ValueError:
+        return math.nan
+    second = sigma_w**2 * float(average(phi, q, _value_squared, kinks=kinks)[0])
+    lost = 1 - (second + sigma_b**2) / q
+
+    def excess(log_apart: float) -> float:
+        apart = math.exp(log_apart)
+        return (lost + second / q * float(deficits(masses, apart)[0])) / apart - 1
+
+    if excess(-30.0) <= 0 or excess(0.0) >= 0:
+        return math.nan
+    return 1 - math.exp(_root(excess, -30.0, 0.0))
+
+
+def _tabled(f: Callable[[Host], Host], lowest: float, highest: float) -> tuple[Host, Host]:
+    """A grid of ln q and f there; it ends where an average of φ overflows or diverges.
+
+    Raises:
+      ValueError: it does so from the start.
+    """
+    points = math.ceil(_PER_DECADE * math.log10(highest / lowest)) + 1
+    x = np.linspace(math.log(lowest), math.log(highest), points)
+    try:
+        return x, f(x)
+    except ValueError:
+        good, bad = 0, points
+    f(x[:1])
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            f(x[middle : middle + 1])
+        except ValueError:
+            bad = middle
+        else:
+            good = middle
+    return x[:bad], f(x[:bad])
+
+
+def _roots(f: Callable[[Host], Host], x: Host, y: Host) -> list[float]:
+    """Where f, y at the x and zero only to rounding elsewhere, changes sign."""
     clear = np.flatnonzero(np.isfinite(y) & (np.abs(y) > _ROUNDING))
     turns = [(i, j) for i, j in itertools.pairwise(clear) if y[i] * y[j] < 0]
     return [_root(lambda at: float(f(np.array([at]))[0]), x[i], x[j]) for i, j in turns]
@@ -349,11 +438,6 @@ def _root(f: Callable[[float], float], low: float, high: float) -> float:
     """Where f, of opposite signs at low and high, is zero."""
     found = scipy.optimize.root_scalar(f, bracket=(low, high), xtol=1e-15, rtol=1e-14)
     return float(found.root)
-
-
-def _grid(lowest: float, highest: float) -> Host:
-    points = math.ceil(_PER_DECADE * math.log10(highest / lowest)) + 1
-    return np.linspace(math.log(lowest), math.log(highest), points)
 
 
 def _value_squared(at: At) -> Host:
@@ -367,16 +451,3 @@ def _slope_squared(at: At) -> Host:
 def _value_squared_by_width(at: At) -> Host:
     """φ² (z² - 1), whose average is 2q ∂/∂q E φ(√q z)²: no slope, so right where φ jumps too."""
     return at.value**2 * (at.z**2 - 1)
-
-
-def _refuse_unless_scales(sigma_w: float, sigma_b: float) -> None:
-    for name, sigma in (("σ_w", sigma_w), ("σ_b", sigma_b)):
-        if not 0 <= sigma < math.inf:
-            msg = f"{name} is a standard deviation, wanted a finite number ≥ 0, got {sigma!r}"
-            raise ValueError(msg)
-
-
-def _refuse_unless_positive(q0: float) -> None:
-    if not 0 < q0 < math.inf:
-        msg = f"q0 is a second moment, wanted a finite number > 0, got {q0!r}"
-        raise ValueError(msg)

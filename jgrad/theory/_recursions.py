@@ -8,6 +8,7 @@ import numpy as np
 
 from jgrad._types import Elementwise
 
+from . import _checks
 from ._batch_norm import batch_norm_rate, batch_norm_slope
 from ._dual import dual
 from ._forecast import HIGH, LOW, Forecast
@@ -47,10 +48,7 @@ def forecast(network: object) -> Forecast:
 
 @forecast.register
 def _plain(network: Plain) -> Forecast:
-    _check(network.depth, network.sigma_w, network.sigma_b)
-    if not 0 < network.keep <= 1:
-        msg = f"keep is a probability, wanted 0 < keep ≤ 1, got {network.keep!r}"
-        raise ValueError(msg)
+    _checks.network(network)
     drive = network.sigma_b**2
     start = network.q0 if network.q0 is not None else network.sigma_w**2 + drive
     return _chain(
@@ -70,7 +68,7 @@ def _plain(network: Plain) -> Forecast:
 
 @forecast.register
 def _recurrent(network: Recurrent) -> Forecast:
-    _check(network.steps, network.sigma_w, network.sigma_b)
+    _checks.network(network)
     drive = network.sigma_u**2 + network.sigma_b**2
     return _chain(
         network,
@@ -129,7 +127,7 @@ def _chain(
 
 @forecast.register
 def _residual(network: Residual) -> Forecast:
-    _check(network.depth, network.sigma_w, network.sigma_v)
+    _checks.network(network)
     inner = network.sigma_w**2 if network.branch == "two" else 1.0
     outer = network.scale**2 * (
         network.sigma_v**2 if network.branch == "two" else network.sigma_w**2
@@ -169,7 +167,7 @@ def _residual(network: Residual) -> Forecast:
 
 @forecast.register
 def _batch_norm(network: BatchNorm) -> Forecast:
-    _check(network.depth)
+    _checks.network(network)
     rate = batch_norm_rate(network.phi, network.batch, kinks=network.kinks)
     slope = batch_norm_slope(network.phi, network.batch, kinks=network.kinks)
     flat = np.ones(network.depth)
@@ -187,7 +185,7 @@ def _batch_norm(network: BatchNorm) -> Forecast:
 
 @forecast.register
 def _layer_norm(network: LayerNorm) -> Forecast:
-    _check(network.depth, network.sigma_w, network.sigma_b)
+    _checks.network(network)
     phi, gain, drive = network.phi, network.sigma_w**2, network.sigma_b**2
     second, steep, fourth = average(
         phi, 1.0, _value_squared, _slope_squared, _slope_fourth, kinks=network.kinks
@@ -222,7 +220,7 @@ def _transformer(network: Transformer) -> Forecast:
     blocks. Under post-LN the last block's do not depend on the depth. The loss's gradient is taken
     as independent between tokens.
     """
-    _check(network.depth)
+    _checks.network(network)
     n, pre = network.tokens, network.norm == "pre"
     pair = dual(network.phi, kinks=network.kinks)
     second, steep = pair(1.0, 1.0, 1.0)
@@ -325,16 +323,6 @@ def _distances(
         return float(weight @ deficits(masses, apart) / weight.sum())
 
     return distance
-
-
-def _check(depth: int, *scales: float) -> None:
-    if depth < 1:
-        msg = f"depth is a number of layers, at least 1, got {depth!r}"
-        raise ValueError(msg)
-    for sigma in scales:
-        if not 0 <= sigma < math.inf:
-            msg = f"a scale σ must be finite and ≥ 0, got {sigma!r}"
-            raise ValueError(msg)
 
 
 def _ln(x: float) -> float:

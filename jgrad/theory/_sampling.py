@@ -118,13 +118,18 @@ def _evaluator(phi: Elementwise) -> Callable[[Host], tuple[Host, Host]]:
             value, slope = (np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
         return value[: x.size].reshape(x.shape), slope[: x.size].reshape(x.shape)
 
-    probe = np.linspace(-2.3, 2.9, 12)
-    alone, _ = evaluate(probe)
-    among, _ = evaluate(np.where(np.arange(12) % 2 == 0, probe, 0.7))
-    if not np.allclose(alone[::2], among[::2], rtol=1e-12, atol=1e-300, equal_nan=True):
+    # A whole evaluation of φ, with other neighbours and in another order.
+    x = np.linspace(-2.3, 2.9, _CHUNK)
+    even = np.arange(_CHUNK) % 2 == 0
+    order = np.random.default_rng(0).permutation(_CHUNK)
+    alone, _ = evaluate(x)
+    among, _ = evaluate(np.where(even, x, 0.7))
+    mixed, _ = evaluate(x[order])
+    given = np.concatenate([alone[even], alone[order]])
+    if not np.allclose(given, np.concatenate([among[even], mixed]), 1e-12, 1e-300, equal_nan=True):
         msg = (
-            f"{name_of(phi)} is not elementwise: its value at one entry changes with the others. "
-            "Gaussian averages are of a function of one number"
+            f"{name_of(phi)} is not elementwise: its value at one entry changes with the others, "
+            "or with its place. Gaussian averages are of a function of one number"
         )
         raise ValueError(msg)
     return evaluate
@@ -144,12 +149,16 @@ def on_host() -> Iterator[None]:
 def _refuse_unless_pointwise(phi: Elementwise) -> None:
     given = jax.ShapeDtypeStruct((_CHUNK,), jnp.float64)
     try:
-        out = jax.eval_shape(phi, given)
+        # Through a function of ours: not every callable can be handed to JAX, a ufunc for one.
+        out = jax.eval_shape(lambda x: phi(x), given)
     except jax.errors.TracerArrayConversionError as error:
         msg = (
             f"{name_of(phi)} is not a JAX function: it turned its argument into a NumPy array. "
             "Write it with jax.numpy, so that its slope can be taken"
         )
+        raise TypeError(msg) from error
+    except TypeError as error:
+        msg = f"{name_of(phi)} is no JAX function of one array: {error}"
         raise TypeError(msg) from error
     if getattr(out, "shape", None) != given.shape or out.dtype != given.dtype:
         msg = (
@@ -190,6 +199,14 @@ def sample_between(
     known = _stated_kinks(phi) if kinks is None else tuple(map(float, kinks))
     inside = [k for k in known if edges[0] < k < edges[-1]]
     return _bisected(phi, np.unique([*edges, *inside]), known)
+
+
+def gaps(phi: Elementwise, points: tuple[float, ...], scale: float = 1.0) -> Host:
+    """By how much φ and φ' jump at each of these points, [2, n]; looked at on this scale of z."""
+    at = np.array(points)
+    step = 1e-9 * np.maximum(np.abs(at), scale)
+    both = np.array(evaluator(phi)(np.stack([at - step, at + step])))
+    return np.abs(both[:, 1] - both[:, 0])
 
 
 def _stated_kinks(phi: Elementwise) -> tuple[float, ...]:
@@ -235,7 +252,8 @@ def _bisected(phi: Elementwise, edges: Host, known: tuple[float, ...]) -> Sample
         if count > _PANELS:
             msg = (
                 f"{name_of(phi)} is not resolved by {_PANELS} panels on [{edges[0]:g}, "
-                f"{edges[-1]:g}], last near {left[0]:.6g}: it oscillates too fast, or is noise"
+                f"{edges[-1]:g}], last near {left[0]:.6g}: it oscillates too fast, or is "
+                "noise (as what is computed in float32 inside)"
             )
             raise ValueError(msg)
     lefts, rights, x, value, slope = (np.concatenate(part) for part in zip(*done, strict=True))

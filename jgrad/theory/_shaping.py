@@ -12,7 +12,8 @@ from scipy.special import ndtr
 from jgrad import activations
 from jgrad._types import Elementwise
 
-from ._sampling import NODES, WEIGHTS, Host, evaluator, name_of, resolve, sample_between
+from . import _checks
+from ._sampling import NODES, WEIGHTS, Host, evaluator, gaps, name_of, resolve, sample_between
 
 #: Where the search for (input scale, input shift) begins, in turn.
 _STARTS = tuple(
@@ -61,7 +62,8 @@ def dks(phi: Elementwise | str, depth: int, zeta: float = 1.5) -> Shaped:
       >>> round(dks("tanh", 50).input_scale, 6)
       0.12844
     """
-    _check(depth, "zeta", zeta, 1.0)
+    _checks.whole("depth", depth, 1)
+    _checks.wanted(1 < zeta < math.inf, "zeta", "a finite number > 1", zeta)
     target = zeta ** (1 / depth)
 
     def conditions(m: "_Averages") -> tuple[Host, float, float]:
@@ -92,7 +94,8 @@ def tat(phi: Elementwise | str, depth: int, tau: float = 0.3) -> Shaped:
       >>> round(tat("softplus", 50).input_scale, 6)
       0.212101
     """
-    _check(depth, "tau", tau, 0.0)
+    _checks.whole("depth", depth, 1)
+    _checks.wanted(0 < tau < math.inf, "tau", "a finite number > 0", tau)
     phi = resolve(phi)
     if _slope_jumps(phi):
         msg = (
@@ -164,16 +167,13 @@ def _solve(
                 output_shift=float(output_shift),
                 output_scale=float(output_scale),
             )
-    msg = f"{what} is infeasible for {name_of(phi)}: no input scale and shift meets its conditions"
+    msg = f"{what} is infeasible for {name_of(phi)}: no input scale and shift was found for it"
     raise ValueError(msg)
 
 
 def _slope_jumps(phi: Elementwise) -> bool:
-    kinks = np.array(sample_between(phi, np.array([-30.0, -9.7, 11.3, 30.0])).kinks)
-    step = 1e-9 * np.maximum(np.abs(kinks), 1.0)
-    _, left = evaluator(phi)(kinks - step)
-    _, right = evaluator(phi)(kinks + step)
-    return bool((np.abs(left - right) > 1e-6).any())
+    kinks = sample_between(phi, np.array([-30.0, -9.7, 11.3, 30.0])).kinks
+    return bool((gaps(phi, kinks)[1] > 1e-6).any())
 
 
 def trelu_slope(depth: int, eta: float = 0.9) -> float:
@@ -189,7 +189,8 @@ def trelu_slope(depth: int, eta: float = 0.9) -> float:
       >>> round(trelu_slope(50), 6)
       0.430523
     """
-    _check(depth, "eta", eta, 0.0)
+    _checks.whole("depth", depth, 1)
+    _checks.wanted(0 < eta < 1, "eta, a correlation", "0 < eta < 1", eta)
 
     def reached(a: float) -> float:
         c = 0.0
@@ -242,16 +243,6 @@ def fixup_scale(blocks: int, layers: int = 2) -> float:
       >>> fixup_scale(16, layers=3)
       0.5
     """
-    if blocks < 1 or layers < 2:
-        msg = f"Fixup wants blocks ≥ 1 and layers ≥ 2 per branch, got {blocks!r} and {layers!r}"
-        raise ValueError(msg)
+    _checks.whole("Fixup's blocks", blocks, 1)
+    _checks.whole("Fixup's layers a branch", layers, 2)
     return blocks ** (-1 / (2 * layers - 2))
-
-
-def _check(depth: int, name: str, value: float, above: float) -> None:
-    if depth < 1:
-        msg = f"depth is a number of layers, at least 1, got {depth!r}"
-        raise ValueError(msg)
-    if not above < value < math.inf:
-        msg = f"{name} must be finite and above {above:g}, got {value!r}"
-        raise ValueError(msg)

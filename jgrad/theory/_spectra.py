@@ -1,7 +1,7 @@
 """Spectra of the Jacobians of random networks, and the laws of their norms at finite width."""
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import scipy.optimize
@@ -9,6 +9,7 @@ from scipy.special import digamma, gammaln, polygamma
 
 from jgrad._types import Elementwise
 
+from . import _checks
 from ._gaussian import At, average
 from ._sampling import Host, resolve, sample_between
 
@@ -35,6 +36,7 @@ def spectrum_variance(
       >>> round(spectrum_variance("relu", 8, q=1.0), 9)
       16.0
     """
+    _chain(depth, weights)
     first, second = average(phi, q, lambda at: at.slope**2, lambda at: at.slope**4, kinks=kinks)
     return depth * float(second / first**2 - 1 + (weights == "gaussian"))
 
@@ -60,6 +62,8 @@ def largest_eigenvalue(
       >>> round(largest_eigenvalue("identity", 4), 6)
       12.207031
     """
+    _chain(depth, weights)
+    _checks.positive("q, a second moment", q)
     phi = resolve(phi)
     window = 9.0 * math.sqrt(q)
     samples = sample_between(phi, np.linspace(-window, window, 20), kinks=kinks)
@@ -110,6 +114,7 @@ def residual_edge(variance: float) -> float:
       >>> round(residual_edge(2.0), 6)
       7.760205
     """
+    _checks.scale("variance", variance)
     if variance == 0:
         return 1.0
     x = (math.sqrt(1 + 4 / variance) - 1) / 2
@@ -125,6 +130,8 @@ def fuss_catalan(depth: int, order: int) -> float:
       >>> fuss_catalan(4, 3)
       35.0
     """
+    _checks.whole("depth", depth, 1)
+    _checks.whole("order", order, 0)
     return math.comb((depth + 1) * order, order) / (depth * order + 1)
 
 
@@ -140,9 +147,8 @@ def ginibre_exponents(width: int, sigma_w: float = 1.0) -> Host:
       >>> ginibre_exponents(2).round(6)
       array([-0.288608, -0.981755])
     """
-    if width < 1 or not sigma_w > 0:
-        msg = f"wanted width ≥ 1 and σ_w > 0, got {width!r} and {sigma_w!r}"
-        raise ValueError(msg)
+    _checks.whole("width", width, 1)
+    _checks.positive("σ_w", sigma_w)
     order = np.arange(1, width + 1)
     return 0.5 * (math.log(2 * sigma_w**2 / width) + digamma((width - order + 1) / 2))
 
@@ -166,6 +172,7 @@ def log_norm_law(
       >>> round(variance, 6), round(5 / 32, 6)
       (0.177498, 0.15625)
     """
+    _checks.whole("width", width, 1)
     first, second, third = average(phi, q, *(_power(k) for k in (2, 4, 6)), kinks=kinks).tolist()
     if abs(second * second - first * third) > 1e-10 * second * second:
         variance = (3 * second / first**2 - 1) / width
@@ -194,6 +201,8 @@ def dead_probability(width: int, depth: int) -> float:
       >>> dead_probability(2, 2)
       0.4375
     """
+    _checks.whole("width", width, 1)
+    _checks.whole("depth", depth, 0)
     return -math.expm1(depth * math.log1p(-(2.0**-width)))
 
 
@@ -212,6 +221,11 @@ def shattering(depth: int, scale: float | None = None) -> float:
     if scale is None:
         return 0.5**depth
     return ((1 + scale**2 / 2) / (1 + scale**2)) ** depth
+
+
+def _chain(depth: int, weights: str) -> None:
+    _checks.whole("depth", depth, 1)
+    _checks.one_of("weights", weights, get_args(Weights))
 
 
 def _power(k: int):

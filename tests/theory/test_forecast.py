@@ -167,15 +167,35 @@ def test_orthogonal_weights_spread_less():
     assert tight.gradient_log_spread[0] < loose.gradient_log_spread[0]
 
 
+WRONG = [
+    (theory.Plain, {"depth": 0}, "depth: wanted a whole number ≥ 1, got 0"),
+    (theory.Plain, {"sigma_w": 0.0}, "σ_w: wanted a finite number > 0, got 0.0"),
+    (theory.Plain, {"sigma_b": -0.1}, "σ_b: wanted a standard deviation"),
+    (theory.Plain, {"sigma_b": math.nan}, "σ_b: .*got nan"),
+    (theory.Plain, {"q0": 0.0}, "q0, a second moment: wanted a finite number > 0, got 0.0"),
+    (theory.Plain, {"c0": 1.5}, "-1 ≤ c0 ≤ 1, got 1.5"),
+    (theory.Plain, {"width": 0.0}, "width, in units: wanted a number ≥ 1"),
+    (theory.Plain, {"keep": 0.0}, "0 < keep ≤ 1, got 0.0"),
+    (theory.Residual, {"scale": math.inf}, "scale: wanted a finite number, got inf"),
+    (theory.Residual, {"sigma_v": -1.0}, "σ_v: wanted"),
+    (theory.BatchNorm, {"batch": 3}, "from batch 4 on, got batch 3"),
+    (theory.BatchNorm, {"batch": 5.5}, "a whole number ≥ 4, got 5.5"),
+    (theory.LayerNorm, {"sigma_w": -2.0}, "σ_w: wanted"),
+    (theory.Transformer, {"tokens": 0}, "tokens: wanted a whole number ≥ 1"),
+]
+
+
+@pytest.mark.parametrize(("kind", "given", "text"), WRONG)
+def test_numbers_out_of_range(kind, given, text):
+    with pytest.raises(ValueError, match=text):
+        theory.forecast(kind(**{"phi": "tanh", "depth": 3} | given))
+
+
 def test_what_is_no_network():
     with pytest.raises(TypeError, match="Plain, Residual"):
         theory.forecast("tanh")
-    with pytest.raises(ValueError, match="keep"):
-        theory.forecast(theory.Plain(phi="relu", depth=3, keep=0.0))
-    with pytest.raises(ValueError, match="depth"):
-        theory.forecast(theory.Plain(phi="relu", depth=0))
-    with pytest.raises(ValueError, match="batch 4"):
-        theory.batch_norm_rate("relu", 3)
+    with pytest.raises(ValueError, match="constant: batch normalisation would divide"):
+        theory.batch_norm_rate(lambda x: 0.0 * x + 1.0)
 
 
 @pytest.mark.slow

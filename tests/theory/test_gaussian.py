@@ -88,7 +88,59 @@ def test_hermite_series_sums_to_the_dual():
     assert float((a**2 * c ** np.arange(120)).sum()) == pytest.approx(k, rel=1e-11)
 
 
+def test_a_jump_and_several_kinks_and_a_steep_slope():
+    """User's functions as they come, against mpmath split where they bend."""
+    cases = {
+        "jump": (
+            lambda x: jnp.where(x > 0.3, 1.0, -0.5) + 0.2 * x,
+            lambda x: (1 if x > 0.3 else -0.5) + x / 5,
+            [0.3],
+        ),
+        "several": (
+            lambda x: jnp.clip(x, -0.7, 1.1) + 0.3 * jnp.abs(x - 2),
+            lambda x: min(max(x, mpmath.mpf(-0.7)), mpmath.mpf(1.1)) + 0.3 * abs(x - 2),
+            [-0.7, 1.1, 2],
+        ),
+        "steep": (
+            lambda x: jax.nn.sigmoid(50 * (x - 0.6)),
+            lambda x: 1 / (1 + mpmath.exp(-50 * (x - 0.6))),
+            [0.2, 0.5, 0.6, 0.7, 1.0],
+        ),
+    }
+    for name, (phi, exact, corners) in cases.items():
+        for q in (0.37, 2.9):
+            root = mpmath.sqrt(q)
+            places = sorted([-12, *(k / root for k in corners), 0, 12])
+            with mpmath.workdps(20):
+                expected = mpmath.quad(lambda z: exact(root * z) ** 2 * mpmath.npdf(z), places)  # noqa: B023
+            (got,) = theory.average(phi, q, lambda at: at.value**2)
+            assert got == pytest.approx(float(expected), rel=1e-11), (name, q)
+
+
+def test_each_call_of_a_factory_is_its_own_function():
+    # Lambdas that share code and differ in a closed-over number.
+    for a in (0.1, 0.4):
+        m = theory.moments(lambda x, a=a: jnp.where(x > 0, x, a * x))
+        assert m.second == pytest.approx((1 + a * a) / 2, rel=1e-12)
+
+
+def test_a_constant_has_no_ratios():
+    m = theory.moments(lambda x: 0.0 * x + 0.7)
+    assert (m.variance, m.gain_backward) == (0.0, np.inf)
+    assert np.isnan([m.nlc, m.linear_fraction, m.batch_norm_rate]).all()
+
+
 def test_what_is_not_elementwise():
+    for phi in (jnp.cumsum, jnp.sort, lambda x: x[::-1], lambda x: x - x.mean()):
+        with pytest.raises(ValueError, match="not elementwise: its value at one entry changes"):
+            theory.moments(phi)
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match="or with its place"):
+        theory.moments(lambda x: x * jax.random.bernoulli(key, 0.5, x.shape).astype(x.dtype))
+    with pytest.raises(TypeError, match=r"no JAX function of one array: .*missing 1 required"):
+        theory.moments(lambda x, y: x + y)
+    with pytest.raises(TypeError, match=r"jax\.numpy"):
+        theory.moments(np.tanh)
     with pytest.raises(ValueError, match="not elementwise"):
         theory.moments(lambda x: jax.nn.softmax(x))
     with pytest.raises(TypeError, match=r"wanted float64\[2000\]"):
@@ -97,6 +149,16 @@ def test_what_is_not_elementwise():
         theory.moments(lambda x: x.astype(jnp.float32))
     with pytest.raises(TypeError, match=r"jax\.numpy"):
         theory.moments(lambda x: np.tanh(np.asarray(x)))
+
+
+def test_what_is_not_defined_everywhere():
+    with pytest.raises(ValueError, match="log or its slope is not finite at z = -"):
+        theory.moments(jnp.log)
+
+
+def test_what_is_computed_in_float32_inside():
+    with pytest.raises(ValueError, match="as what is computed in float32 inside"):
+        theory.moments(lambda x: jnp.tanh(x.astype(jnp.float32)).astype(x.dtype))
 
 
 def test_what_diverges():
@@ -120,3 +182,24 @@ def test_names_and_variances():
     for q in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="positive and finite"):
             theory.average("relu", q, lambda at: at.value)
+
+
+def test_counts_and_choices_out_of_range():
+    for call, text in (
+        (lambda: theory.hermite("relu", -1), "count: wanted a whole number ≥ 0"),
+        (lambda: theory.hermite("relu", 3, q=-1.0), "q, a variance: wanted"),
+        (lambda: theory.fuss_catalan(0, 2), "depth: wanted a whole number ≥ 1"),
+        (lambda: theory.largest_eigenvalue("relu", 0), "depth: wanted"),
+        (lambda: theory.ginibre_exponents(0), "width: wanted a whole number ≥ 1"),
+        (lambda: theory.log_norm_law("relu", 0), "width: wanted"),
+        (lambda: theory.dks("tanh", 0), "depth: wanted"),
+        (lambda: theory.dks("tanh", 50, zeta=0.9), "zeta: wanted a finite number > 1, got 0.9"),
+        (lambda: theory.dks("identity", 50), "infeasible for identity"),
+        (lambda: theory.dks("relu", 50), "infeasible for relu"),
+        (lambda: theory.tat("relu", 50), "For the ReLU family see trelu_slope"),
+        (lambda: theory.trelu_slope(10), "infeasible: the ReLU itself maps"),
+        (lambda: theory.trelu_slope(50, eta=1.2), "0 < eta < 1, got 1.2"),
+        (lambda: theory.fixup_scale(0), "Fixup's blocks: wanted"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            call()
