@@ -240,6 +240,21 @@ def test_theory_as_json_agrees_with_the_literature(run):
     assert told["fixed_points"][0]["chi1"] == pytest.approx(1.0, abs=1e-6)
 
 
+def test_theory_tells_depth_scales(run):
+    _, out, _ = run("theory", "tanh", "--sigma-w", "0.9", "--sigma-b", "0.3")
+    # The reference file's ξ_c = ξ_∇ = 1.95999 for these scales, and six times that.
+    assert out.count("1.96 ") + out.count("1.9600 ") == 2
+    assert "trainable" in out
+    assert "11.76" in out
+    _, out, _ = run("theory", "gelu", "--sigma-b", "0.1")
+    assert "unstable" in out
+    status, out, _ = run("theory", "tanh", "--sigma-w", "2.5", "--sigma-b", "0.3", "--json")
+    (point,) = json.loads(out)["fixed_points"]
+    assert status == 0
+    assert point["xi_c"] == pytest.approx(5.10891899, rel=1e-6)
+    assert point["xi_gradient"] == pytest.approx(-2.17048648, rel=1e-6)
+
+
 def test_theory_says_where_there_is_no_critical_point(run):
     status, out, _ = run("theory", "softplus")
     assert status == 0

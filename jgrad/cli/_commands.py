@@ -133,7 +133,16 @@ def theory(
                 "moments": moments,
                 "critical": [{"sigma_w": w, "q": q} for w, q in critical],
                 "no_critical_point": none,
-                "fixed_points": [{"sigma_w": w, **plain(p)} for w, p in points.items()],
+                "fixed_points": [
+                    {
+                        "sigma_w": w,
+                        **plain(p),
+                        "xi_q": p.xi_q,
+                        "xi_c": p.xi_c,
+                        "xi_gradient": p.xi_gradient,
+                    }
+                    for w, p in points.items()
+                ],
             }
         )
     else:

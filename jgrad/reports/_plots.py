@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.interpolate import CubicSpline
 
 from jgrad import activations, theory
 
@@ -178,11 +181,15 @@ def _tails(axes: Axes, phi: Callable[[jax.Array], jax.Array]) -> None:
     axes.legend(loc="lower center", ncols=2, fontsize=9)
 
 
-def plot_phases(name: str, path: str | Path, *, sigma_b: float = 0.0, points: int = 81) -> Path:
-    """Draw the order-to-chaos plane of an activation: ln χ₁ over (σ_w, σ_b), and depth scales.
+def plot_phases(name: str, path: str | Path, *, sigma_b: float = 0.0) -> Path:
+    """Draw the order-to-chaos plane of an activation, and how deep a net can be trained across it.
 
-    The line χ₁ = 1 parts order (gradients vanish) from chaos (they explode); thin lines tell after
-    how many layers a gradient has changed by a factor e. The row σ_b asked for is marked.
+    Above: ln χ₁ over (σ_w, σ_b). The thick line χ₁ = 1 parts order (gradients vanish) from chaos
+    (they explode); thin lines tell over how many layers a squared gradient changes by a factor e,
+    hatching where the variance grows without bound.
+    Below: along the dotted row σ_b, the depth to which inputs are told apart, 6 ξ_c (Schoenholz et
+    al., 2017, arXiv:1611.01232), which is endless on the critical line, and where gradients have
+    changed by as much.
 
     Raises:
       ValueError: no such activation, or a file type that cannot be drawn.
@@ -191,56 +198,132 @@ def plot_phases(name: str, path: str | Path, *, sigma_b: float = 0.0, points: in
     _kind(path)
     row = _critical(name, sigma_b)
     middle = row[0][0] if row else 1.5
-    widths = np.linspace(max(0.1, 0.35 * middle), 1.9 * middle, points)
-    biases = np.linspace(0.0, max(2 * sigma_b, 0.6), points)
-    log_chi = _log_chi(phi, widths, biases)
+    widths = np.linspace(max(0.1, 0.35 * middle), 1.9 * middle, 141)
+    biases = np.linspace(0.0, max(2 * sigma_b, 0.6), 101)
     with _drawing():
-        figure = Figure(figsize=(7.2, 4.8))
-        axes = figure.add_subplot()
-        size = min(1.5, float(np.abs(log_chi).max()))
-        shown = axes.pcolormesh(
-            widths, biases, log_chi, cmap="RdBu_r", vmin=-size, vmax=size, shading="gouraud"
-        )
-        bar = figure.colorbar(shown, ax=axes, pad=0.02)
-        bar.set_label("ln χ₁: squared gradient norm, gain a layer (e-folds)")
-        bar.outline.set_visible(False)
-        with np.errstate(divide="ignore"):
-            depth = np.abs(2 / log_chi)
-        lines = axes.contour(
-            widths,
-            biases,
-            np.clip(depth, 0, 200),
-            levels=[3, 10, 30, 100],
-            colors=[INK],
-            linewidths=0.7,
-            linestyles="--",
-        )
-        axes.clabel(lines, fmt=lambda v: f"{v:.0f} layers", fontsize=8)
-        axes.contour(widths, biases, log_chi, levels=[0.0], colors=[INK], linewidths=2.2)
-        axes.axhline(sigma_b, color=MUTED, lw=1, ls=":")
-        for width, _ in row:
-            axes.plot(width, sigma_b, "o", color=INK, mfc="white", mew=1.8, ms=8, zorder=5)
-            axes.annotate(
-                f"critical: σ_w = {width:.4g}",
+        figure = Figure(figsize=(7.6, 7.2))
+        plane, depths = figure.subplots(2, 1, sharex=True, height_ratios=[1.75, 1])
+        _draw_plane(figure, plane, widths, biases, *_log_chi(phi, widths, biases))
+        _draw_depths(depths, name, widths, sigma_b, [width for width, _ in row])
+        plane.axhline(sigma_b, color=INK, lw=1, ls=":")
+        for width, q in row:
+            point = theory.fixed_point(name, width, sigma_b, q0=q)
+            plane.plot(width, sigma_b, "o", color=INK, mfc="white", mew=1.8, ms=8, zorder=5)
+            depths.axvline(width, color=INK, lw=1.6)
+            above = sigma_b < biases[-1] / 2
+            plane.annotate(
+                f"critical: σ_w = {width:.4g}{'' if point.stable else ', unstable'}",
                 (width, sigma_b),
-                xytext=(8, 8),
+                xytext=(11, 7 if above else -15),
                 textcoords="offset points",
-                fontsize=9,
+                path_effects=_HALO,
             )
-        for x, side, word in (
-            (0.02, "left", "order: gradients vanish"),
-            (0.98, "right", "chaos: gradients explode"),
-        ):
-            axes.text(x, 0.95, word, transform=axes.transAxes, ha=side, fontweight="bold")
-        axes.grid(visible=False)
-        axes.set(
-            title=f"Order and chaos: {name}",
-            xlabel="σ_w, scale of the weights",
-            ylabel="σ_b, scale of the biases",
-        )
-        axes.set_xlim(widths[0], widths[-1])
-        axes.set_ylim(biases[0], biases[-1])
+        plane.set_title(f"{name}: between order and chaos")
         return _save(figure, path)
+
+
+_ORDER = "order\ngradients vanish,\ninputs merge"
+
+#: Text that is read on any ground.
+_HALO = [patheffects.withStroke(linewidth=3.5, foreground="white", alpha=0.85)]
+
+
+def _draw_plane(
+    figure: Figure,
+    axes: Axes,
+    widths: np.ndarray,
+    biases: np.ndarray,
+    log_chi: np.ndarray,
+    bounded: np.ndarray,
+) -> None:
+    size = min(1.2, float(np.abs(log_chi).max()))
+    shown = axes.pcolormesh(
+        widths, biases, log_chi, cmap="RdBu_r", vmin=-size, vmax=size, shading="gouraud"
+    )
+    # Vector files keep the plane as an image: a mesh of triangles shows its seams.
+    shown.set_rasterized(True)
+    bar = figure.colorbar(shown, ax=axes, pad=0.02, extend="both")
+    bar.set_label("ln χ₁, growth of the squared\ngradient norm a layer")
+    bar.outline.set_visible(False)
+    settled = np.where(bounded, log_chi, np.nan)
+    axes.contour(widths, biases, settled, levels=[0.0], colors=[INK], linewidths=2.4)
+    # Labels where the lines cross a row that is clear of other words, and each other.
+    row, labelled = len(biases) * 2 // 3, [np.inf]
+    for depth, sign in itertools.product((30, 10, 3, 1), (-1, 1)):
+        lines = axes.contour(
+            widths, biases, settled, levels=[sign / depth], colors=[INK], linewidths=0.8
+        )
+        for k in np.flatnonzero(np.diff(np.sign(settled[row] - sign / depth)) > 0)[:1]:
+            x = float(widths[k])
+            if np.abs(np.subtract(labelled, x)).min() < 0.03 * (widths[-1] - widths[0]):
+                continue
+            labelled.append(x)
+            words = f"{depth} layer{'s' * (depth > 1)}"
+            axes.clabel(
+                lines, fmt=lambda _, words=words: words, fontsize=8, manual=[(x, biases[row])]
+            )
+    if not bounded.all():
+        with mpl.rc_context({"hatch.color": RULE, "hatch.linewidth": 0.7}):
+            axes.contourf(
+                widths, biases, ~bounded, levels=[0.5, 1.5], colors="none", hatches=["///"]
+            )
+    chaos = "chaos\ngradients explode,\ninputs part"
+    if not bounded[:, -1].any():
+        chaos = "no fixed point\nvariance and gradients\ngrow without bound"
+    for x, side, words in ((0.015, "left", _ORDER), (0.985, "right", chaos)):
+        axes.text(
+            x,
+            0.965,
+            words,
+            transform=axes.transAxes,
+            ha=side,
+            va="top",
+            fontweight="bold",
+            path_effects=_HALO,
+        )
+    axes.grid(visible=False)
+    axes.set(ylabel="σ_b, scale of the biases", ylim=(biases[0], biases[-1]))
+
+
+def _draw_depths(
+    axes: Axes, name: str, widths: np.ndarray, sigma_b: float, critical: list[float]
+) -> None:
+    """Depth scales along one row, on a grid that is denser near the critical points."""
+    near = [w * (1 + s * d) for w in critical for s in (-1, 1) for d in np.geomspace(2e-4, 0.2, 14)]
+    places = np.unique([*widths[::4], *(w for w in near if widths[0] < w < widths[-1])])
+    memory = 6 * np.array([_memory(name, float(width), sigma_b) for width in places])
+    log_chi, _ = _log_chi(activations.get(name), widths, np.array([sigma_b]))
+    with np.errstate(divide="ignore"):
+        gradient = 6 / np.abs(log_chi[0])
+    top = 2000.0
+    clipped = np.where(np.isfinite(memory), np.minimum(memory, top), np.nan)
+    axes.fill_between(places, clipped, 1.0, color=COLOURS[2], alpha=0.13, lw=0)
+    axes.plot(places, clipped, color=COLOURS[2], lw=2.2, label="inputs forgotten to e⁻⁶: 6 ξ_c")
+    axes.plot(
+        widths,
+        np.minimum(gradient, top),
+        color=COLOURS[1],
+        lw=1.5,
+        ls=(0, (4, 2)),
+        label="squared gradient changed by e⁶: 6 / |ln χ₁|",
+    )
+    axes.set(
+        yscale="log",
+        ylim=(1, top),
+        xlim=(widths[0], widths[-1]),
+        xlabel="σ_w, scale of the weights",
+        ylabel=f"layers, at σ_b = {number(sigma_b)}",
+    )
+    axes.legend(loc="upper right", fontsize=9, frameon=True, framealpha=0.9, edgecolor="white")
+
+
+def _memory(name: str, sigma_w: float, sigma_b: float) -> float:
+    """ξ_c where layers lead; NaN where they lead nowhere."""
+    try:
+        point = theory.fixed_point(name, sigma_w, sigma_b)
+    except ValueError:
+        return np.nan
+    return point.xi_c if point.stable else np.nan
 
 
 def _critical(name: str, sigma_b: float) -> list[tuple[float, float]]:
@@ -253,21 +336,26 @@ def _critical(name: str, sigma_b: float) -> list[tuple[float, float]]:
 
 def _log_chi(
     phi: Callable[[jax.Array], jax.Array], widths: np.ndarray, biases: np.ndarray
-) -> np.ndarray:
-    """[biases, widths]: ln χ₁ where the layers lead from q = 1.
+) -> tuple[np.ndarray, np.ndarray]:
+    """[biases, widths] each: ln χ₁ where the layers lead from q = 1, and whether q stays bounded.
 
     E φ² and E φ'² are integrated once, on a grid of q, and read between its points: the layer map
     is then iterated over the whole plane at once.
     """
     q = np.geomspace(1e-6, 1e4, 241)
     second, steep = theory.average(phi, q, lambda at: at.value**2, lambda at: at.slope**2)
-    x, ln_second, ln_steep = np.log(q), np.log(np.maximum(second, 1e-300)), np.log(steep)
+    x = np.log(q)
+    ln_second = CubicSpline(x, np.log(np.maximum(second, 1e-300)))
+    ln_steep = CubicSpline(x, np.log(np.maximum(steep, 1e-300)))
     w2, b2 = np.meshgrid(widths**2, biases**2)
     at = np.zeros_like(w2)
-    for _ in range(600):
-        passed = w2 * np.exp(np.interp(at, x, ln_second)) + b2
+    for _ in range(2000):
+        before = at
+        passed = w2 * np.exp(ln_second(at)) + b2
         at = np.clip(np.log(np.maximum(passed, q[0])), x[0], x[-1])
-    return np.log(w2) + np.interp(at, x, ln_steep)
+        if np.abs(at - before).max() < 1e-9:
+            break
+    return np.log(w2) + ln_steep(at), at < x[-1] - 1e-3
 
 
 def _reach(phi: Callable[[jax.Array], jax.Array], lipschitz: float) -> float:

@@ -105,13 +105,19 @@ def phases(
     tables = [facts(rows)]
     for width, point in points.items():
         gain = math.log(point.chi1) / 2 if point.chi1 > 0 else -math.inf
-        depth = f"{point.xi_c:.3g} layers" if math.isfinite(point.xi_c) else "without bound"
         rows = [
             ("σ_w", number(width), f"with σ_b = {sigma_b:g}"),
-            ("q*", number(point.q), "where z² settles" + ("" if point.stable else " (unstable)")),
+            ("q*", number(point.q), "where z² settles" if point.stable else "a fixed point of z²"),
             ("c*", number(point.c), "where the correlation of two inputs settles"),
             ("χ₁", number(point.chi1), f"so the gradient {folds(gain)}"),
-            ("depth scale", depth, "how deep two inputs are told apart"),
+            ("ξ_q", number(point.xi_q), "layers over which z² forgets the input's size"),
+            ("ξ_c", number(point.xi_c), "layers over which the correlation settles"),
+            ("ξ_∇", number(abs(point.xi_gradient)), "layers for a factor e in squared gradients"),
+            (
+                "trainable",
+                number(6 * point.xi_c) if point.stable else "–",
+                "layers, about: 6 ξ_c" if point.stable else "unstable: z² drifts away from q*",
+            ),
         ]
         tables.append(facts(rows))
     return tuple(tables)
