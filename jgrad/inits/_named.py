@@ -30,7 +30,7 @@ def delta_orthogonal(scale: float = 1.0) -> Initializer:
     """A convolution kernel that is zero but at its centre, and there `orthogonal`.
 
     With circular padding an isometry times the scale, for no fewer channels out than in. Xiao et
-    al., 2018, arXiv:1806.05393, Algorithm 2.
+    al., 2018, arXiv:1806.05393.
 
     Example:
       >>> import jax, jax.numpy as jnp

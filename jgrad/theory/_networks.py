@@ -14,7 +14,7 @@ class Plain:
     A convolution is the same with fan_in = window · channels: mean-field theory gives it the same
     maps of q and χ (Xiao et al., 2018, arXiv:1806.05393), for circular padding, stride 1 and equal
     channels. Dropout keeps each unit with probability `keep` and divides by it (Schoenholz et al.,
-    2017, §5; Pretorius et al., 2018, arXiv:1811.00293): for relu without biases σ_w² = 2·keep then
+    2017; Pretorius et al., 2018, arXiv:1811.00293): for relu without biases σ_w² = 2·keep then
     keeps the variance, and any keep < 1 makes two copies of one input part, c* < 1.
 
     Attributes:
@@ -161,7 +161,16 @@ class Transformer:
     """`depth` blocks of attention and a feed-forward part, at initialisation; one site each.
 
     The setting of Xiong et al., 2020, arXiv:2002.04745: W_Q = 0, so that attention is the mean over
-    the tokens, all other matrices N(0, 1/d), d_ff = d, infinite width, uncorrelated tokens in.
+    the tokens, all other matrices N(0, 1/d), d_ff = d, infinite width, uncorrelated tokens in, and
+    a loss whose gradient is independent between tokens. `Forecast.q` is of the stream that leaves
+    each block, before a norm (a site's own z is W₁ times a normalised stream, of second moment 1);
+    `layer_log_gain` of whole blocks. Simulated Transformers of width 384 agree in both.
+
+    Post-LN: q = 3/2 for relu, and the last block's weight gradients do not depend on the depth.
+    Pre-LN: q lies between their bounds 1 + L/2 and 1 + 3L/2, and the last block's weight gradients
+    go as 1/√q_L. What does not follow, though it is often read so, is that pre-LN gradients are
+    alike in all blocks: they grow towards the input, by a power of the depth, most in the first
+    blocks.
 
     Attributes:
       phi: of the feed-forward part.

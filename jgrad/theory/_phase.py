@@ -88,7 +88,7 @@ def variance_map(
     *,
     kinks: tuple[float, ...] | None = None,
 ) -> Callable[[float], float]:
-    """The function F(q) = σ_w² E φ(√q z)² + σ_b²; Poole et al., 2016, eq. 3.
+    """The function F(q) = σ_w² E φ(√q z)² + σ_b², the length map of Poole et al., 2016.
 
     Raises:
       ValueError: a σ is negative or not finite.
@@ -116,7 +116,7 @@ def correlation_map(
 ) -> Callable[[float], float]:
     """The function C(c) = (σ_w² E φ(u)φ(v) + σ_b²)/F(q), of two inputs of second moment q.
 
-    Poole et al., 2016, eq. 5, there at the fixed point F(q) = q. For relu with σ_b = 0 it is
+    Poole et al., 2016, there at the fixed point F(q) = q. For relu with σ_b = 0 it is
     (√(1 - c²) + (π - arccos c) c)/π, from which 1 - c falls as 9π²/(2 l²), slowly: at layer 100 it
     is still 20 % off that law (Hayou et al., 2019, arXiv:1902.06853).
 

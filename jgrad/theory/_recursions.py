@@ -214,11 +214,7 @@ def _transformer(network: Transformer) -> Forecast:
     """Second moment q of the stream and c between tokens, forward; the gradient's likewise, back.
 
     Attention adds the tokens' mean, of second moment (1 + (n - 1) c)/n, to every token; the
-    feed-forward part adds E φ² and, between tokens, the dual. Under pre-LN q grows between the
-    bounds (1 + L/2) and (1 + 3L/2) that Xiong et al. give, and the last block's weight gradients
-    are 1/√q_L; below it the gradient is not flat but grows towards the input, fastest in the first
-    blocks. Under post-LN the last block's do not depend on the depth. The loss's gradient is taken
-    as independent between tokens.
+    feed-forward part adds E φ² and, between tokens, the dual.
     """
     _checks.network(network)
     n, pre = network.tokens, network.norm == "pre"
@@ -249,7 +245,6 @@ def _transformer(network: Transformer) -> Forecast:
             mean = (own + (n - 1) * shared) / n
             own, shared = (own + mean) / attended, (shared + mean) / attended
         states.append(own / start)
-    # A site's z is W₁ times a normalised stream: its own second moment is 1, the stream's is q.
     flat = np.ones(network.depth)
     return Forecast(
         network=network,

@@ -124,7 +124,7 @@ def residual_edge(variance: float) -> float:
 def fuss_catalan(depth: int, order: int) -> float:
     """The moment m_k of the eigenvalues of J Jᵀ of `depth` Gaussian linear layers, mean 1.
 
-    binom((L + 1) k, k)/(L k + 1); Penson & Życzkowski, 2011, arXiv:1103.3453.
+    binom((L + 1) k, k)/(L k + 1); Penson & Życzkowski, 2011, Phys. Rev. E 83.
 
     Example:
       >>> fuss_catalan(4, 3)

@@ -30,7 +30,7 @@ _WINDOW = 9.0
 def variance_map(
     phi: Elementwise | str, *, kinks: tuple[float, ...] | None = None, panels: int = 18
 ) -> Callable[[ArrayLike, ArrayLike, ArrayLike], FloatArray]:
-    """The function (q, σ_w, σ_b) -> σ_w² E φ(√q z)² + σ_b², scalar; Poole et al., 2016, eq. 3.
+    """The function (q, σ_w, σ_b) -> σ_w² E φ(√q z)² + σ_b², scalar; see `theory.variance_map`.
 
     Args:
       phi: a name, a catalogue function, or any elementwise JAX function.

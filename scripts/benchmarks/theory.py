@@ -1,7 +1,9 @@
-"""Critical points of the whole catalogue at 7 σ_b, and a forecast of 1000 layers: seconds."""
+"""Critical points of the catalogue at 7 σ_b, forecasts of 1000 layers, single calls: seconds."""
 
 import argparse
+import contextlib
 import time
+from statistics import median
 
 from jgrad import activations, theory
 
@@ -22,9 +24,35 @@ def critical_points(names: list[str]) -> tuple[int, int]:
     return found, none
 
 
+#: One call of each kind; what has no answer for an activation says so, which takes as long.
+CALLS = {
+    "moments": lambda name: theory.moments(name),
+    "fixed_point": lambda name: theory.fixed_point(name, 1.7, 0.3),
+    "critical": lambda name: theory.critical(name, 0.3),
+    "dual": lambda name: theory.dual(name)(1.5, 0.7, 0.6),
+}
+
+
+def slowest(names: list[str]) -> None:
+    """Prints the slowest activation for each kind of call; the first kind compiles."""
+    for kind, call in CALLS.items():
+        took = {}
+        for name in names:
+            start = time.perf_counter()
+            with contextlib.suppress(ValueError):
+                call(name)
+            took[name] = time.perf_counter() - start
+        worst = max(took, key=lambda name: took[name])
+        print(f"{kind}: slowest {took[worst]:.2f} s, {worst}; median {median(took.values()):.3f} s")
+
+
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", action="store_true", help="the slowest single call of each kind")
     names = list(activations.CATALOG)
+    if parser.parse_args().calls:
+        slowest(names)
+        return
     start = time.perf_counter()
     found, none = critical_points(names)
     seconds = time.perf_counter() - start
