@@ -41,7 +41,9 @@ def sample(
             values.update(zip(node.outputs, _apply(node, values), strict=True))
         return values[end].astype(jnp.float32)
 
-    with jax.ensure_compile_time_eval(), jax.default_device(jax.devices("cpu")[0]):
+    # Of several processes each has its own host; another's cannot be computed on.
+    host = jax.local_devices(backend="cpu")[0]
+    with jax.ensure_compile_time_eval(), jax.default_device(host):
         x = jnp.asarray(at, jnp.float32)
         values, slopes = jax.jvp(scalar_function, (x,), (jnp.ones_like(x),))
         return np.asarray(values), np.asarray(slopes)

@@ -351,36 +351,6 @@ def test_a_branch_counts_only_when_taken():
         assert counts["relu" if sign > 0 else "tanh"] == 30.0
 
 
-def test_shard_map_and_sharded_batches_count_everything_once():
-    devices = jax.devices()
-    if len(devices) < 2:
-        pytest.skip("one device")
-    mesh = jax.make_mesh((len(devices),), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
-    spec = jax.sharding.PartitionSpec("batch")
-    x = normal(7, 2 * len(devices), 6)
-
-    def plain(w, x):
-        return jnp.sum(jnp.tanh(x @ w) ** 2)
-
-    def mapped(w, x):
-        tanh = jax.shard_map(
-            lambda w, x: jnp.tanh(x @ w), mesh=mesh, in_specs=(jax.P(), spec), out_specs=spec
-        )
-        return jnp.sum(tanh(w, x) ** 2)
-
-    here = jax.jit(probes.value_grad_and_flow(plain))(W, x)
-    spread = jax.device_put(x, jax.sharding.NamedSharding(mesh, spec))
-    there = jax.jit(probes.value_grad_and_flow(plain))(W, spread)
-    inside = jax.jit(probes.value_grad_and_flow(mapped))(W, spread)
-    for value, grads, flow in (there, inside):
-        same(value, here[0], 8)
-        same(grads, here[1], 8)
-        (mine,), (wanted,) = flow.values(), here[2].values()
-        assert float(mine.count) == float(wanted.count) == x.shape[0] * 6
-        for sum_ in set(wanted.sums) - {"visits"}:
-            np.testing.assert_allclose(mine.sums[sum_], wanted.sums[sum_], rtol=1e-5)
-
-
 def test_vmap_outside_gives_a_flow_for_each():
     loss, (w, x), _ = ZOO["dense"]
     many = jnp.stack([w, 2 * w, -w])
