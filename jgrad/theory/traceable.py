@@ -1,9 +1,10 @@
 """Theory to jit, vmap and differentiate: the same averages at the caller's precision and device.
 
 Here the quadrature is fixed, so that the result is a smooth program of (q, σ_w, σ_b):
-Gauss-Legendre panels in z, split at the kinks that the caller (or the catalogue) states. In float64
-it agrees with the host's adaptive quadrature to about 1e-9 for q ≤ 10 and slopes of order one; for
-very steep activations or larger q raise `panels`.
+Gauss-Legendre panels in z, split at the kinks. These are the catalogue's, or found on the host
+before anything is traced, or what the caller states (who must, where φ itself depends on a traced
+number). In float64 it agrees with the host's adaptive quadrature to about 1e-9 for q ≤ 10 and
+slopes of order one; for very steep activations or larger q raise `panels`.
 
 `DUALS` holds the dual activations that have a closed form, by name.
 """
@@ -20,6 +21,8 @@ from jax.typing import ArrayLike
 from jgrad import activations
 from jgrad._types import Elementwise, FloatArray
 
+from ._sampling import sample_between
+
 #: (q11, q22, q12) -> (E φ(u)φ(v), E φ'(u)φ'(v)), elementwise over arrays that broadcast.
 TracedDual = Callable[[ArrayLike, ArrayLike, ArrayLike], tuple[FloatArray, FloatArray]]
 
@@ -34,7 +37,7 @@ def variance_map(
 
     Args:
       phi: a name, a catalogue function, or any elementwise JAX function.
-      kinks: where φ or a derivative jumps; the catalogue's where not given.
+      kinks: where φ or a derivative jumps; found by itself where not given.
       panels: how many panels of 20 nodes cover |z| ≤ 9.
 
     Example:
@@ -70,7 +73,7 @@ def fixed_variance(
 ) -> Callable[..., FloatArray]:
     """The function (σ_w, σ_b, q0=1) -> q*, where `steps` layers lead from q0.
 
-    Its derivatives are those of the fixed point, by the implicit function theorem:
+    Its derivatives of every order are those of the fixed point, by the implicit function theorem:
     ∂q*/∂σ = ∂F/∂σ / (1 - ∂F/∂q). Where the layers have not converged, neither are they.
 
     Example:
@@ -80,11 +83,18 @@ def fixed_variance(
     layer = variance_map(phi, kinks=kinks, panels=panels)
 
     def fixed(sigma_w: ArrayLike, sigma_b: ArrayLike, q0: ArrayLike = 1.0) -> FloatArray:
-        start = jnp.asarray(q0, jnp.result_type(float))
-        q, _ = jax.lax.scan(lambda q, _: (layer(q, sigma_w, sigma_b), None), start, length=steps)
-        q = jax.lax.stop_gradient(q)
-        steepness = jax.lax.stop_gradient(jax.grad(layer)(q, sigma_w, sigma_b))
-        return q + (layer(q, sigma_w, sigma_b) - q) / (1 - steepness)
+        def settle(_: object, start: FloatArray) -> FloatArray:
+            def step(q: FloatArray, _: None) -> tuple[FloatArray, None]:
+                return layer(q, sigma_w, sigma_b), None
+
+            return jax.lax.scan(step, start, length=steps)[0]
+
+        return jax.lax.custom_root(
+            lambda q: layer(q, sigma_w, sigma_b) - q,
+            jnp.asarray(q0, jnp.result_type(float)),
+            settle,
+            lambda linear, y: y / linear(jnp.ones_like(y)),
+        )
 
     return fixed
 
@@ -135,7 +145,13 @@ def _corners(phi: Elementwise | str, kinks: tuple[float, ...] | None) -> tuple[f
     if kinks is not None:
         return kinks
     f = _function(phi)
-    return activations.traits(f).kinks if f in activations.CATALOG.values() else ()
+    if f in activations.CATALOG.values():
+        return activations.traits(f).kinks
+    try:
+        return sample_between(f, np.array([-30.0, -9.7, 11.3, 30.0])).kinks
+    except (TypeError, ValueError):
+        # φ depends on a traced parameter, or is no function for the host.
+        return ()
 
 
 def _average(

@@ -3,11 +3,13 @@
 import math
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from nets_by_hand import hand
 
-from jgrad import diagnosis
+from jgrad import diagnosis, inits, probes, theory
 
 
 def constant(depth, activation, linear):
@@ -56,3 +58,28 @@ def test_a_single_run_has_no_standard_error():
 def test_a_forecast_of_another_depth_is_refused():
     with pytest.raises(ValueError, match="forecast is of 4 layers, the flow's main path has 3"):
         diagnosis.compare(constant(4, 0.0, 0.0), hand("tanh", depth=3))
+
+
+def test_theory_beside_the_probe_on_real_networks():
+    """Forecast and flow of orthogonal tanh nets: most layers within their standard errors."""
+    depth, width, sigma_w = 8, 160, 1.5
+
+    def loss(x, key):
+        for k in jax.random.split(key, depth):
+            x = jnp.tanh(inits.orthogonal(sigma_w)(k, (width, width), jnp.float32) @ x)
+        return jnp.sum(x * jax.random.normal(key, (width,)))
+
+    def of_seed(key):
+        inner, outer = jax.random.split(key)
+        return probes.gradient_flow(loss)(jax.random.normal(outer, (width,)), inner)
+
+    flow = jax.jit(jax.vmap(of_seed))(jax.random.split(jax.random.key(4), 24))
+    given = {"phi": "tanh", "depth": depth, "weights": "orthogonal"}
+    compared = diagnosis.compare(theory.forecast(theory.Plain(**given, sigma_w=sigma_w)), flow)
+    assert compared.names == tuple(flow.profile_names())
+    assert np.abs(compared.difference).max() < 0.02
+    assert np.median(np.abs(compared.z)) < 2.0
+    assert np.abs(compared.linear_difference[1:]).max() < 0.02
+    wrong = diagnosis.compare(theory.forecast(theory.Plain(**given, sigma_w=1.7)), flow)
+    assert np.median(np.abs(wrong.linear_z[1:])) > 5.0
+    assert abs(compared.measured_rate - compared.predicted_rate) < 3 * compared.rate_standard_error

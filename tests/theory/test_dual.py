@@ -78,6 +78,45 @@ def test_traced_maps_and_their_derivatives():
         assert float(got) == pytest.approx(turn, rel=1e-8)
 
 
+@pytest.mark.slow
+def test_traced_forms_of_a_user_s_function():
+    def phi(x):
+        return jnp.clip(x, -0.7, 1.1) + 0.3 * jnp.abs(x - 2)
+
+    with jax.enable_x64(True):
+        # Kinks are found; forms are differentiated in all their arguments, jitted and vmapped.
+        steep = theory.average(phi, 1.3, lambda at: at.slope**2)[0]
+        assert float(traceable.chi(phi)(1.3, 1.1)) == pytest.approx(1.21 * steep, rel=1e-12)
+        q = jnp.array([0.5, 2.0])
+        layer = jax.vmap(jax.grad(traceable.variance_map(phi), (0, 1, 2)), (0, None, None))
+        got = np.stack([np.broadcast_to(g, 2) for g in jax.jit(layer)(q, 1.2, 0.3)])
+        step = 1e-5
+        for k in range(2):
+            for row, (a, b, c) in enumerate(np.eye(3) * step):
+                ends = [
+                    theory.variance_map(phi, 1.2 + s * b, 0.3 + s * c)(float(q[k]) + s * a)
+                    for s in (1, -1)
+                ]
+                expected = (ends[0] - ends[1]) / (2 * step)
+                assert got[row, k] == pytest.approx(expected, rel=1e-7)
+
+        # In a parameter of φ itself, E max(x, ax)² = q (1 + a²)/2; its kink is the caller's.
+        def of_slope(a):
+            return traceable.variance_map(lambda x: jnp.where(x > 0, x, a * x), kinks=(0.0,))(
+                2.0, 1.0, 0.0
+            )
+
+        assert float(jax.grad(of_slope)(0.2)) == pytest.approx(0.4, rel=1e-9)
+
+        # And twice, through the fixed point.
+        fixed = traceable.fixed_variance("tanh")
+        curvature = jax.jacfwd(jax.grad(fixed))(1.7, 0.2)
+        step = 1e-3
+        ends = [theory.fixed_point("tanh", 1.7 + s, 0.2).q for s in (step, 0.0, -step)]
+        expected = (ends[0] - 2 * ends[1] + ends[2]) / step**2
+        assert float(curvature) == pytest.approx(expected, rel=1e-4)
+
+
 def test_no_covariance():
     for q in ((1.0, 1.0, 1.1), (0.0, 1.0, 0.0), (1.0, -2.0, 0.1)):
         with pytest.raises(ValueError, match="no covariance"):
