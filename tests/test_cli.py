@@ -102,7 +102,7 @@ def sweep_for_cli():
             "seed": [0, 1],
             "step": [10, 20],
             "record": [0, 10],
-            "site": [f"layer[{i}]" for i in range(depth)],
+            "site": [[f"layer[{i}]" for i in range(depth)]],
             "learning_rate": [[0.1]],
             "train_loss": np.full((1, 1, 2, 2), 2.3),
             "test_accuracy": np.full((1, 1, 2, 2), 0.1),
@@ -360,7 +360,11 @@ def test_compare_hands_the_options_over(run, monkeypatch, sweep_for_cli, tmp_pat
     status, told, _ = run("compare", *TINY, *more)
     comparison = asked["comparison"]
     assert status == 0
-    assert (comparison.activations, comparison.depth, comparison.remedies) == (("tanh",), 2, ())
+    assert (comparison.activations, comparison.base.model.depth, comparison.remedies) == (
+        ("tanh",),
+        2,
+        (),
+    )
     assert (comparison.steps, comparison.steps % comparison.chunk) == (30, 0)
     assert comparison.seeds == (0, 1)
     assert comparison.learning_rates["sgd"] == (0.1,)

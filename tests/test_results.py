@@ -92,7 +92,7 @@ def test_wrong_files(tmp_path):
     with pytest.raises(ValueError, match="not a NetCDF file"):
         results.load(tmp_path / "text.nc")
     results.save(small().assign_attrs(schema=99), tmp_path / "other.nc")
-    with pytest.raises(ValueError, match=f"schema 99.* reads schema {results.SCHEMA}"):
+    with pytest.raises(ValueError, match=f"schema 99.* reads schemas 1 and {results.SCHEMA}"):
         results.load(tmp_path / "other.nc")
 
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from jgrad import sweeps
 
+#: Options that say what all trainings have in common.
+_OF_BASE = ("model", "depth", "width", "optimizer", "batch", "data")
+
 
 def comparison(options: Mapping[str, Any]) -> sweeps.Comparison:
     """The comparison that these options describe.
@@ -19,8 +22,11 @@ def comparison(options: Mapping[str, Any]) -> sweeps.Comparison:
     if given.get("remedies") == ("none",):
         given["remedies"] = ()
     default = sweeps.Comparison()
+    of_base = {name: given.pop(name) for name in _OF_BASE if name in given}
+    if of_base:
+        given["base"] = sweeps.vary(default.base, **of_base)
     if "learning_rates" in given:
-        optimizer = given.get("optimizer", default.optimizer)
+        optimizer = of_base.get("optimizer", default.base.chain.optimizer)
         given["learning_rates"] = dict(_rates(r, optimizer) for r in given["learning_rates"])
     if "steps" in given and given["steps"] % given.get("chunk", default.chunk):
         given["chunk"] = _chunk(given["steps"], default.chunk)

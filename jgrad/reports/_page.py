@@ -138,7 +138,7 @@ def _strip(entry: Entry, summary: Summary) -> str:
 
 
 def _losses(summary: Summary) -> str:
-    chance = -math.log(summary.chance)
+    chance = summary.baseline
     scale = (summary.step, chance, _loss_limits(summary, chance))
     plots = [
         _figures.losses(f"{kind}, as it is", entries, names, *scale)
@@ -150,8 +150,8 @@ def _losses(summary: Summary) -> str:
             names = ["as it is", *(e.remedy for e in treated)]
             plots.append(_figures.losses(entry.label, [entry, *treated], names, *scale))
     caption = (
-        "<b>A line that stays on the dotted one has learned nothing:</b> that is chance, "
-        f"ln {1 / summary.chance:.0f} = {chance:.2f} nats. Training loss by step at each "
+        "<b>A line that stays on the dotted one has learned nothing:</b> that is the loss of one "
+        f"who knows only how often each answer comes, {chance:.3g}. Training loss by step at each "
         "configuration's best learning rate; mean over seeds of its logarithm, shaded from the "
         "least to the largest."
     )

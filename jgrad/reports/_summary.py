@@ -123,10 +123,14 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """A whole sweep: its entries, best first, and what holds for all of them."""
+    """A whole sweep: its entries, best first, and what holds for all of them.
+
+    `chance` and `baseline` are the accuracy and the loss of one who knows only the classes.
+    """
 
     entries: tuple[Entry, ...]
     chance: float
+    baseline: float
     step: np.ndarray
     depth: int
     seeds: int
@@ -160,8 +164,16 @@ def summarise(dataset: xr.Dataset) -> Summary:
     if missing:
         msg = f"not the results of a sweep: no {', '.join(missing)} in it"
         raise ValueError(msg)
-    if "classes" not in dataset.attrs:
-        msg = "not the results of a sweep: its attribute 'classes' is missing"
+    if "chance" not in dataset.attrs and "classes" not in dataset.attrs:
+        msg = (
+            "not the results of a sweep on one data set: no 'chance' or 'classes' in its attributes"
+        )
+        raise ValueError(msg)
+    if np.isnan(dataset["test_accuracy"].values).all():
+        msg = (
+            "a report ranks by test accuracy, of which there is none here: "
+            "jgrad.results.verdicts compares by test loss"
+        )
         raise ValueError(msg)
     table = _Table(dataset)
     entries = [_entry(table, c) for c in range(dataset.sizes["config"])]
@@ -169,6 +181,7 @@ def summarise(dataset: xr.Dataset) -> Summary:
     return Summary(
         entries=tuple(entries),
         chance=table.chance,
+        baseline=table.baseline,
         step=table.step,
         depth=dataset.sizes["depth"],
         seeds=dataset.sizes["seed"],
@@ -182,7 +195,9 @@ class _Table:
     def __init__(self, dataset: xr.Dataset):
         size = dataset.sizes
         curve, flow = ("config", "rate", "seed", "step"), ("record", "depth")
-        self.chance = 1 / int(dataset.attrs["classes"])
+        attrs = dataset.attrs
+        self.chance = float(attrs["chance"] if "chance" in attrs else 1 / int(attrs["classes"]))
+        self.baseline = float(attrs.get("baseline_loss", -math.log(self.chance or 1)))
         self.level = float(dataset.attrs.get("trains_above", (1 + self.chance) / 2))
         self.step, self.record = dataset["step"].values, dataset["record"].values
         self.learning_rate = dataset["learning_rate"].transpose(*curve[:2]).values
@@ -210,11 +225,14 @@ class _Table:
         if "forecast_log_gain" in dataset:
             names = ("forecast_log_gain", "forecast_linear_log_gain")
             self.forecast = [dataset[n].transpose("config", "depth").values for n in names]
-        depth = range(size["depth"])
-        named = "site" in dataset.coords
-        self.sites = tuple(str(dataset["site"].values[i]) if named else f"{i + 1}" for i in depth)
+        numbered = np.tile([f"{i + 1}" for i in range(size["depth"])], (size["config"], 1))
+        named = dataset["site"].values if "site" in dataset.coords else numbered
+        #: Of each configuration, its sites; what comes after them is filled up.
+        self.sites = [tuple(str(site) for site in row if site) for row in named]
         self.labels = {
             name: [_WORDS.get(str(value), str(value)) for value in dataset[name].values]
+            if name in dataset
+            else [""] * size["config"]
             for name in ("label", "baseline", *SETTINGS)
         }
 
@@ -224,7 +242,7 @@ def _entry(table: _Table, c: int) -> Entry:
     rates = table.learning_rate[c]
     best = int(np.argmin(np.where(np.isnan(rates), math.inf, table.last_loss[c].mean(-1))))
     profiles = tuple(_profile(table, c, best, i) for i in range(len(table.record)))
-    history = History(table.loss[c, best], baseline=-math.log(table.chance))
+    history = History(table.loss[c, best], baseline=table.baseline)
     forecast = _forecast(table, c)
     level = table.level
     curves = table.accuracy[c, best]
@@ -256,19 +274,20 @@ def _reached(curve: np.ndarray, step: np.ndarray, level: float) -> float:
 
 def _profile(table: _Table, c: int, rate: int, record: int) -> Profile:
     """The flow of all seeds at one record."""
-    values = {name: flow[c, rate, :, record] for name, flow in table.flow.items()}
+    sites = table.sites[c]
+    values = {name: flow[c, rate, :, record, : len(sites)] for name, flow in table.flow.items()}
     # -inf is a norm of exactly 0; NaN and +inf are norms of something not finite.
     broken = np.isnan(values["log_dz"]) | np.isposinf(values["log_dz"])
     values["nonfinite"] = broken.astype(float)
-    depth = len(table.sites)
-    return Profile(table.sites, (table.labels["activation"][c],) * depth, values, depth)
+    return Profile(sites, (table.labels["activation"][c],) * len(sites), values, len(sites))
 
 
 def _forecast(table: _Table, c: int) -> SimpleNamespace | None:
     """The forecast of the configuration, None where there is none."""
     if table.forecast is None:
         return None
-    gain, linear = (values[c].astype(float) for values in table.forecast)
+    depth = len(table.sites[c])
+    gain, linear = (values[c, :depth].astype(float) for values in table.forecast)
     if not np.isfinite(gain).all() or not np.isfinite(linear[1:]).all():
         return None
     return SimpleNamespace(log_gain=gain, linear_log_gain=linear)

@@ -1,33 +1,42 @@
-"""The description of a whole comparison: a base grid, and remedies for what fails in it."""
+"""A sweep that goes on where something fails: a base grid, then remedies for what fails in it."""
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jgrad import activations, inits, optim
+import xarray as xr
+
+from jgrad import activations, data, inits
 from jgrad._names import lookup
+from jgrad.data import Split
 from jgrad.models import MLP
 
-from ._program import Program
+from ._axes import axis
+from ._entry import Entry, entry
+from ._rates import checked_rates, family
+from ._study import Turns
+from ._trial import Trial, vary
 
-#: Remedy → what it changes in a configuration.
+#: Remedy → what it changes in a trial, by the names that `vary` takes.
 REMEDIES: Mapping[str, Mapping[str, Any]] = {
     "batch norm": {"norm": "batch"},
     "layer norm": {"norm": "layer"},
+    "rms norm": {"norm": "rms"},
     "skip": {"skip": True},
     "clipping": {"clip": "global_norm:1.0"},
+    "value clipping": {"clip": "value:0.5"},
+    "adaptive clipping": {"clip": "adaptive:0.01"},
+    "momentum": {"optimizer": "momentum"},
     "adam": {"optimizer": "adam"},
     "rmsprop": {"optimizer": "rmsprop"},
+    "adagrad": {"optimizer": "adagrad"},
+    "lion": {"optimizer": "lion"},
+    "warm-up": {"schedule": "warmup:warmup=0.2"},
 }
 
-#: Optimiser → the learning rates tried with it where the caller names none.
-LEARNING_RATES: Mapping[str, tuple[float, ...]] = {
-    "sgd": (0.01, 0.05, 0.25),
-    "momentum": (0.001, 0.01, 0.1),
-    "adam": (0.0001, 0.001, 0.01),
-    "rmsprop": (0.0001, 0.001, 0.01),
-}
+#: Those that the demo tries.
+_USUAL = ("batch norm", "layer norm", "skip", "clipping", "adam", "rmsprop")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,15 +48,9 @@ class Comparison:
     ones that failed too, the two remedies that did best, as long as programs are left.
 
     Attributes:
-      data: what `data.load` takes: a name, or the path of a `.npz`.
+      base: what all of them have in common; its own activation and initialiser do not count.
       activations: names, each one program.
       inits: initialisers' names, all in one program.
-      depth: hidden layers.
-      width: units of a hidden layer.
-      norm: the base grid's normalisation.
-      skip: whether the base grid has skip connections.
-      optimizer: the base grid's optimiser.
-      clip: the base grid's gradient clipping.
       learning_rates: optimiser → rates; what is missing is taken from `LEARNING_RATES`. Every
         optimiser in the comparison has the same number of them.
       seeds: each draws the parameters and the batches; the same ones for every configuration.
@@ -57,59 +60,40 @@ class Comparison:
         or below this at every learning rate.
       programs: at most so many compilations.
       steps: training steps, a multiple of `chunk`.
-      batch: examples in a step.
       chunk: steps between records.
 
     Raises:
       ValueError: an unknown name (quotes the nearest), a number out of its range, an empty or
-        doubled axis, or fewer programs than the base grid needs.
+        doubled axis, a remedy that the model has no setting for, or fewer programs than the base
+        grid needs.
     """
 
-    data: str = "digits"
+    base: Trial = Trial(model=MLP(depth=30, width=64), batch=32)
     activations: Sequence[str] = ("sigmoid", "tanh", "relu", "gelu")
     inits: Sequence[str] = ("xavier", "he", "orthogonal")
-    depth: int = 30
-    width: int = 64
-    norm: str = "none"
-    skip: bool = False
-    optimizer: str = "sgd"
-    clip: str = "none"
     learning_rates: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
     seeds: Sequence[int] = (0, 1, 2)
-    remedies: Sequence[str] = tuple(REMEDIES)
+    remedies: Sequence[str] = _USUAL
     spread: int = 2
     trains_above: float = 0.8
     programs: int = 12
     steps: int = 180
-    batch: int = 32
     chunk: int = 30
+    sharpness: bool = False
 
     def __post_init__(self):
-        for axis in ("activations", "inits", "seeds", "remedies"):
-            object.__setattr__(self, axis, _axis(axis, getattr(self, axis)))
+        for name in ("activations", "inits", "seeds"):
+            object.__setattr__(self, name, axis(name, getattr(self, name)))
+        remedies = axis("remedies", self.remedies) if self.remedies else ()
+        object.__setattr__(self, "remedies", remedies)
         for name in self.activations:
             activations.get(name)
         for name in self.inits:
             inits.get(name)
-        for name in self.remedies:
-            lookup(REMEDIES, name, "remedy")
-        rates = {**LEARNING_RATES, **self.learning_rates}
-        for name, values in rates.items():
-            lookup(optim.OPTIMIZERS, name, "optimiser")
-            for value in _axis(f"learning_rates[{name!r}]", values):
-                optim.rate(value)
-        used = self.optimizers()
-        for name in used:
-            lookup(rates, name, "optimiser with learning rates")
-        if len({len(rates[name]) for name in used}) > 1:
-            msg = f"every optimiser needs as many learning rates: { ({n: rates[n] for n in used}) }"
-            raise ValueError(msg)
-        object.__setattr__(
-            self, "learning_rates", {name: tuple(map(float, rates[name])) for name in used}
-        )
+        trials = [self.trial(self.activations[0], remedy) for remedy in (None, *self.remedies)]
+        used = tuple(dict.fromkeys(family(trial.chain) for trial in trials))
+        object.__setattr__(self, "learning_rates", checked_rates(self.learning_rates, used))
         self._check_numbers()
-        for remedy in (None, *self.remedies):
-            self.program(self.model(self.activations[0], remedy, features=1, classes=2), remedy)
 
     def _check_numbers(self) -> None:
         if self.steps < 1 or self.chunk < 1 or self.steps % self.chunk:
@@ -128,53 +112,69 @@ class Comparison:
             msg = f"seeds and spread must be at least 0, got {self.seeds} and {self.spread}"
             raise ValueError(msg)
 
-    def optimizers(self) -> tuple[str, ...]:
-        """The optimisers that may be used, the base grid's first."""
-        changes = (REMEDIES[name].get("optimizer", self.optimizer) for name in self.remedies)
-        return tuple(dict.fromkeys((self.optimizer, *changes)))
+    def trial(self, activation: str, remedy: str | None = None, init: str | None = None) -> Trial:
+        """The trial of one activation, with a remedy's changes or (None) without."""
+        changes = lookup(REMEDIES, remedy, "remedy") if remedy else {}
+        return vary(self.base, activation=activation, init=init or self.inits[0], **changes)
 
-    def model(self, activation: str, remedy: str | None, *, features: int, classes: int) -> MLP:
-        """The network of one activation, with a remedy's changes or (None) without."""
-        chosen = self._chosen(remedy)
-        return MLP(
-            depth=self.depth,
-            width=self.width,
-            activation=activation,
-            norm=chosen["norm"],
-            skip=chosen["skip"],
-        ).sized((features,), classes)
+    def tasks(self) -> dict[str, Split]:
+        """The data of the comparison by name."""
+        return {self.base.data: data.load(self.base.data)}
 
-    def program(self, model: MLP, remedy: str | None) -> Program:
-        """The program that trains `model` with a remedy's optimiser and clipping."""
-        chosen = self._chosen(remedy)
-        return Program(
-            model=model,
-            optimizer=chosen["optimizer"],
-            clip=chosen["clip"],
-            batch=self.batch,
-            chunk=self.chunk,
-        )
+    def entries(
+        self, tasks: Mapping[str, Split], activation: str, remedy: str | None
+    ) -> list[Entry]:
+        """The configurations of one program: an activation, a remedy, every initialiser."""
+        rates: Any = self.learning_rates
+        trials = [self.trial(activation, remedy, init) for init in self.inits]
+        plain = [f"{activation} + {init}" for init in self.inits]
+        return [
+            entry(
+                trial,
+                tasks[trial.data],
+                label=f"{label} + {remedy}" if remedy else label,
+                rates=rates[family(trial.chain)],
+                steps=self.steps,
+                chunk=self.chunk,
+                sharpness=self.sharpness,
+                remedy=remedy or "",
+                baseline=label if remedy else "",
+            )
+            for trial, label in zip(trials, plain, strict=True)
+        ]
 
-    def _chosen(self, remedy: str | None) -> dict[str, Any]:
-        base = {name: getattr(self, name) for name in ("norm", "skip", "optimizer", "clip")}
-        return {**base, **(REMEDIES[remedy] if remedy else {})}
+    def turns(self, tasks: Mapping[str, Split]) -> Turns:
+        """The base grid, then the remedies of what failed in it."""
+        base, left = {}, self.programs
+        for activation in self.activations:
+            base[activation] = yield activation, self.entries(tasks, activation, None)
+            left -= 1
+        worst_first = sorted(base, key=lambda name: _score(base[name]))
+        failing = [name for name in worst_first if self._failed(base[name])]
+        tried = {}
+        for remedy in self.remedies[:left] if failing else ():
+            tried[remedy] = yield self._turn(tasks, failing[0], remedy)
+            left -= 1
+        best = sorted(tried, key=lambda remedy: -_score(tried[remedy]))[: self.spread]
+        others = [(activation, remedy) for activation in failing[1:] for remedy in best]
+        for activation, remedy in others[:left]:
+            yield self._turn(tasks, activation, remedy)
+
+    def _turn(
+        self, tasks: Mapping[str, Split], activation: str, remedy: str
+    ) -> tuple[str, list[Entry]]:
+        return f"{activation} + {remedy}", self.entries(tasks, activation, remedy)
+
+    def _failed(self, part: xr.Dataset) -> bool:
+        """Whether some configuration does not train."""
+        return bool((_best(part) <= self.trains_above).any())
 
 
-def _axis(name: str, values: Sequence[Any]) -> tuple[Any, ...]:
-    """`values` as a tuple, once they are known to be several different ones.
+def _best(part: xr.Dataset) -> xr.DataArray:
+    """Final test accuracy of each configuration at its best learning rate, mean over seeds."""
+    return part.test_accuracy.isel(step=-1).mean("seed").max("rate")
 
-    Raises:
-      ValueError: none at all (but remedies may be none), or one twice; a string for a sequence.
-    """
-    if isinstance(values, str):
-        msg = f"{name} must be a sequence of names, got the string {values!r}"
-        raise ValueError(msg)
-    values = tuple(values)
-    if not values and name != "remedies":
-        msg = f"{name} is empty: there is nothing to compare"
-        raise ValueError(msg)
-    twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
-    if twice:
-        msg = f"{name} holds {twice[0]!r} twice"
-        raise ValueError(msg)
-    return values
+
+def _score(part: xr.Dataset) -> float:
+    """`_best`, averaged over the initialisers."""
+    return float(_best(part).mean())

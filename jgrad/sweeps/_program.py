@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from jaxtyping import ArrayLike, Float, UInt32
 
-from jgrad import optim
 from jgrad._types import PyTree
-from jgrad.models import Architecture
+from jgrad.optim import Chain
+
+from ._objective import Objective
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,38 +16,40 @@ class Program:
     """The static part of a training: equal programs share one compilation.
 
     Attributes:
-      model: the architecture.
-      optimizer: a name in `optim.OPTIMIZERS`.
-      clip: "none" or "kind:threshold", as in `optim.chain`.
+      objective: what is minimised.
+      chain: the optimiser chain, but for its learning rate.
       batch: examples in a step.
+      steps: training steps, which is also how long the schedule is.
       chunk: steps that are one call of the compiled program; the flow is recorded in the first.
+      sharpness: whether the loss's largest Hessian eigenvalue is recorded beside the flow; on the
+        chunk's first batch, by Lanczos, at the cost of some twenty gradients a chunk.
 
     Raises:
-      ValueError: batch or chunk below 1, batch norm on a batch of 1, an unknown optimiser or clip.
+      ValueError: batch or chunk below 1, or steps that are no positive multiple of the chunk.
     """
 
-    model: Architecture
-    optimizer: str = "sgd"
-    clip: str = "none"
+    objective: Objective
+    chain: Chain = Chain()
     batch: int = 64
+    steps: int = 200
     chunk: int = 20
+    sharpness: bool = False
 
     def __post_init__(self):
         for field in ("batch", "chunk"):
             if getattr(self, field) < 1:
                 msg = f"{field} must be at least 1, got {getattr(self, field)}"
                 raise ValueError(msg)
-        if self.batch == 1 and getattr(self.model, "norm", "none") == "batch":
-            msg = "batch norm needs batches of at least 2 examples, got batch=1"
+        if self.steps < 1 or self.steps % self.chunk:
+            msg = f"steps must be a positive multiple of chunk={self.chunk}, got {self.steps}"
             raise ValueError(msg)
-        optim.chain(optimizer=self.optimizer, clip=self.clip)
 
 
 class Point(NamedTuple):
     """The numbers of one training, or of many along a leading axis; of JAX's or NumPy's arrays.
 
     Attributes:
-      seed: decides the batches; points with the same one see the same ones.
+      seed: decides the batches and the dropout; points with the same one see the same ones.
       learning_rate: a float32 scalar.
       params: the initial parameters.
       state: the model's initial state.

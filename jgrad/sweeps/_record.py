@@ -17,21 +17,21 @@ QUANTITIES = (
     "dead_share",
 )
 
-#: The scope in which a model of `jgrad.models` applies its activation.
-_SCOPE = "act"
 
+def profiles(flow: Flow | None, scope: str | None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """(quantity → [*batch, depth] in float32, labels), along the main path; input side first.
 
-def profiles(flow: Flow) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """(quantity → [*batch, depth] in float32, labels), along the model's own activations.
-
-    Input side first. What a normalisation does between two activations counts as the linear map's:
+    Of the sites on it those are kept whose innermost named scope is `scope`, or all of them where
+    it is None. What a normalisation does between two activations counts as the linear map's:
     `linear_log_gain` is NaN at the first. Read on the host: in the compiled program it would take
-    longer to compile than the training.
+    longer to compile than the training. Without a flow there is no depth.
     """
+    if flow is None:
+        return {name: np.zeros(0, np.float32) for name in (*QUANTITIES, "linear_log_gain")}, ()
     places = [
         (position, label)
         for position, label in zip(flow.positions, flow.profile_names(), strict=True)
-        if flow[position[0]].site.path.rpartition("/")[-1] == _SCOPE
+        if scope in (None, flow[position[0]].site.path.rpartition("/")[-1])
     ]
     kept = {}
     for name in QUANTITIES:

@@ -1,6 +1,5 @@
 """One training step, and a chunk of them: pure functions of one point, for the caller to vmap."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,83 +7,157 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from jgrad import inits, models, optim, probes
+from jgrad import jacobians, optim, probes
 from jgrad._types import PyTree
-from jgrad.models import Architecture
 from jgrad.probes import Flow
 
+from ._objective import Judged
 from ._program import Point, Program
+
+#: Which quantiles over a chunk's steps are kept of the gradient's norm.
+QUANTILES = (0.05, 0.5, 0.95)
 
 
 class Examples(NamedTuple):
-    """A task's arrays on the device."""
+    """A task's arrays on the device: pytrees whose leaves have the examples along axis 0."""
 
-    x_train: Float[Array, " train *shape"]
-    y_train: Int[Array, " train"]
-    x_test: Float[Array, " test *shape"]
-    y_test: Int[Array, " test"]
+    train: PyTree
+    test: PyTree
 
 
 class Carry(NamedTuple):
-    """What one step hands to the next."""
+    """What one step hands to the next.
+
+    Attributes:
+      params: the parameters.
+      state: the model's state.
+      memory: the optimiser's.
+      clipping: the clipping's own, kept beside it to see what the clipping does.
+      alive: false from the first step whose loss or gradient was not finite; from there on nothing
+        changes.
+    """
 
     params: PyTree
     state: PyTree
     memory: PyTree
+    clipping: PyTree
+    alive: Bool[Array, ""]
 
 
 class Chunk(NamedTuple):
     """What one chunk of steps leaves behind.
 
     Attributes:
-      train_loss: mean over the chunk's steps of the batch's cross-entropy, in nats.
-      test_accuracy: share of all test examples classed rightly after the chunk.
-      flow: the gradient flow at the chunk's first step, before its update.
+      train_loss: mean over the chunk's steps of the batch's loss; NaN once the point has diverged.
+      judged: loss and accuracy on the test examples after the chunk.
+      alive_steps: how many of the chunk's steps had a finite loss and gradient.
+      gradient_norm: quantiles over the chunk's steps of the whole gradient's norm, before clipping.
+      clip_share: share of the steps in which clipping made the gradient smaller.
+      sharpness: largest Hessian eigenvalue at the chunk's first step; NaN unless asked for.
+      flow: the gradient flow at the chunk's first step, before its update; None where the loss has
+        no activation.
     """
 
     train_loss: Float[Array, "*points"]
-    test_accuracy: Float[Array, "*points"]
-    flow: Flow
+    judged: Judged
+    alive_steps: Int[Array, "*points"]
+    gradient_norm: Float[Array, "*points quantiles"]
+    clip_share: Float[Array, "*points"]
+    sharpness: Float[Array, "*points"]
+    flow: Flow | None
 
 
-def cross_entropy(logits: Float[Array, " n classes"], y: Int[Array, " n"]) -> Float[Array, ""]:
-    """Mean over the examples of -ln softmax(logits)[y], in nats."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+class _Told(NamedTuple):
+    """What is told of one step."""
+
+    loss: jax.Array
+    norm: jax.Array
+    clipped: jax.Array
 
 
-def chunk(program: Program, apply: Callable[..., Any]) -> Callable[..., tuple[Carry, Chunk]]:
-    """The function (carry, learning rate, batches, examples) -> (carry, Chunk).
+def chunk(program: Program, *, probed: bool) -> Callable[..., tuple[Carry, Chunk]]:
+    """The function (carry, seed, learning rate, first, batches, examples) -> (carry, Chunk).
 
     It takes one step for each row of batches [steps, batch], which are indices into the training
-    examples. The first step also records the flow.
+    examples; `first` is the number of the first of these steps. That one also records the flow, if
+    `probed`.
     """
-    loss = _loss(apply)
+    chain, objective = program.chain, program.objective
+    clip = chain.clip_transformation()
+    # Accumulated gradients are clipped, not each; of that nothing is seen here.
+    clips, seen = chain.clip != "none", chain.accumulate == 1
+
+    def loss(params: PyTree, state: PyTree, batch: PyTree, key: jax.Array, scale: Any) -> Any:
+        value, state = objective.loss(params, state, batch, key)
+        return value * scale, state
+
     plain = jax.value_and_grad(loss, has_aux=True)
-    probed = probes.value_grad_and_flow(loss, has_aux=True)
+    telling = probes.value_grad_and_flow(loss, has_aux=True) if probed else plain
 
     def run(
-        carry: Carry, learning_rate: jax.Array, batches: jax.Array, examples: Examples
+        carry: Carry,
+        seed: jax.Array,
+        learning_rate: jax.Array,
+        first: jax.Array,
+        batches: jax.Array,
+        examples: Examples,
     ) -> tuple[Carry, Chunk]:
         optimizer = transformation(program, learning_rate)
+        stream = jax.random.key(seed)
+
+        def inputs(carry: Carry, number: jax.Array, drawn: jax.Array) -> tuple[Any, ...]:
+            batch = jax.tree.map(lambda leaf: leaf[drawn], examples.train)
+            return carry.params, carry.state, batch, jax.random.fold_in(stream, number)
 
         def step(
-            carry: Carry, drawn: jax.Array, differentiate: Callable[..., Any]
-        ) -> tuple[Carry, jax.Array, list[Any]]:
-            batch = examples.x_train[drawn], examples.y_train[drawn]
-            (value, state), grads, *flow = differentiate(carry.params, carry.state, *batch)
+            carry: Carry, number: jax.Array, drawn: jax.Array, differentiate: Callable[..., Any]
+        ) -> tuple[Carry, _Told, list[Any]]:
+            scale = optim.loss_scale(chain, carry.memory)
+            (value, state), grads, *flow = differentiate(*inputs(carry, number, drawn), scale)
             updates, memory = optimizer.update(grads, carry.memory, carry.params)
-            return Carry(optax.apply_updates(carry.params, updates), state, memory), value, flow
+            if chain.loss_scale != "none":
+                value, grads = value / scale, jax.tree.map(lambda g: g / scale, grads)
+                flow = [of_step.scale(1 / scale) for of_step in flow]
+            norm, clipping, clipped = optax.tree.norm(grads), carry.clipping, jnp.zeros(())
+            if clips:
+                smaller, clipping = clip.update(grads, carry.clipping, carry.params)
+                clipped = (optax.tree.norm(smaller) < norm).astype(jnp.float32)
+            # A dynamic loss scale passes over gradients that overflow; else they end a training.
+            sound = jnp.isfinite(norm) | chain.loss_scale.startswith("dynamic")
+            alive = carry.alive & jnp.isfinite(value) & sound
+            params: Any = optax.apply_updates(carry.params, updates)
+            new = Carry(params, state, memory, clipping, alive)
+            # A diverged point stops where it was; the points beside it in the vmap go on.
+            kept = jax.tree.map(lambda new, old: jnp.where(alive, new, old), new, carry)
+            value = jnp.where(alive, value, jnp.nan).astype(jnp.float32)
+            told = _Told(value, norm, clipped if seen else jnp.full((), jnp.nan))
+            return kept._replace(alive=alive), told, flow
 
-        carry, first, (flow,) = step(carry, batches[0], probed)
+        numbers = first + jnp.arange(len(batches), dtype=first.dtype)
+        sharpness = jnp.full((), jnp.nan)
+        if program.sharpness:
+            params, *rest = inputs(carry, numbers[0], batches[0])
+            value = jacobians.sharpness(lambda params: objective.loss(params, *rest)[0])(
+                params, key=jax.random.fold_in(stream, numbers[0])
+            )
+            sharpness = jnp.asarray(value, jnp.float32)
+        carry, told, flow = step(carry, numbers[0], batches[0], telling)
         carry, others = lax.scan(
-            lambda carry, drawn: step(carry, drawn, plain)[:2], carry, batches[1:]
+            lambda carry, row: step(carry, *row, plain)[:2], carry, (numbers[1:], batches[1:])
         )
-        logits, _ = apply(carry.params, carry.state, examples.x_test)
-        right = logits.argmax(-1) == examples.y_test
-        mean_loss = (first + others.sum()) / len(batches)
-        return carry, Chunk(mean_loss, right.mean(dtype=jnp.float32), flow)
+        told = jax.tree.map(lambda one, more: jnp.append(more, one), told, others)
+        params = optim.evaluation_params(chain, carry.memory, carry.params)
+        return carry, Chunk(
+            train_loss=told.loss.mean(),
+            judged=objective.evaluate(params, carry.state, examples.test),
+            alive_steps=jnp.isfinite(told.loss).sum(dtype=jnp.int32),
+            gradient_norm=jnp.quantile(told.norm, jnp.asarray(QUANTILES)),
+            clip_share=told.clipped.mean(),
+            sharpness=sharpness,
+            flow=flow[0] if flow else None,
+        )
 
     return run
 
@@ -92,38 +165,10 @@ def chunk(program: Program, apply: Callable[..., Any]) -> Callable[..., tuple[Ca
 def start(program: Program, point: Point) -> Carry:
     """The carry before the first step."""
     memory = transformation(program, point.learning_rate).init(point.params)
-    return Carry(point.params, point.state, memory)
+    clipping = program.chain.clip_transformation().init(point.params)
+    return Carry(point.params, point.state, memory, clipping, jnp.ones((), bool))
 
 
 def transformation(program: Program, learning_rate: Any) -> optax.GradientTransformation:
     """The program's optimiser chain at one learning rate, which may be traced."""
-    return optim.chain(optimizer=program.optimizer, learning_rate=learning_rate, clip=program.clip)
-
-
-def _loss(apply: Callable[..., Any]) -> Callable[..., tuple[jax.Array, PyTree]]:
-    """(params, state, x, y) -> (mean cross-entropy, new state)."""
-
-    def loss(params: PyTree, state: PyTree, x: jax.Array, y: jax.Array) -> tuple[jax.Array, PyTree]:
-        logits, state = apply(params, state, x, train=True)
-        return cross_entropy(logits, y), state
-
-    return loss
-
-
-def drawn(
-    model: Architecture, init: str, keys: jax.Array, gain: float = 1.0
-) -> tuple[PyTree, PyTree]:
-    """Initial (params, state) of one network for every key, along a leading axis."""
-    compiled = _compiled(inits.get(init))
-
-    def one(key: jax.Array) -> tuple[PyTree, PyTree]:
-        _, params, state = models.build(model, key, init=compiled, gain=gain)
-        return params, state
-
-    return jax.vmap(one)(keys)
-
-
-@functools.cache
-def _compiled(init: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """`init`, compiled once for each shape; op by op it costs seconds in every new process."""
-    return jax.jit(init, static_argnums=(1, 2))
+    return program.chain.transformation(learning_rate, program.steps)

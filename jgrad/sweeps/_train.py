@@ -1,5 +1,6 @@
 """Many trainings as one compiled program: scan over steps, vmap over points, split by device."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,22 +8,29 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from jgrad import models
-from jgrad.data import Split
+from jgrad import probes
+from jgrad._types import PyTree
 
 from ._batches import batches
+from ._layout import Spread
 from ._program import Point, Program
 from ._record import profiles
-from ._step import Examples, chunk, start
+from ._step import Carry, Examples, chunk, start
 
 
 class History(NamedTuple):
     """What a training leaves, [points, chunks, ...] throughout, on the host.
 
     Attributes:
-      train_loss: mean cross-entropy of each chunk's batches, in nats.
-      test_accuracy: share of the test examples classed rightly after each chunk.
+      train_loss: mean loss of each chunk's batches; NaN from where a point has diverged.
+      test_loss: mean loss on the test examples after each chunk.
+      test_accuracy: as `Judged.accuracy`, after each chunk.
+      gradient_norm: quantiles over each chunk of the gradient's norm, a last axis of its own.
+      clip_share: share of each chunk's steps in which clipping acted.
+      sharpness: largest Hessian eigenvalue at the first step of each chunk, or NaN.
+      diverged_at: [points], the first step whose loss or gradient was not finite; NaN for none.
       profiles: quantity → [points, chunks, depth], of the flow at the first step of each chunk.
       sites: the labels along depth.
       compile_seconds: what compiling took.
@@ -30,7 +38,12 @@ class History(NamedTuple):
     """
 
     train_loss: np.ndarray
+    test_loss: np.ndarray
     test_accuracy: np.ndarray
+    gradient_norm: np.ndarray
+    clip_share: np.ndarray
+    sharpness: np.ndarray
+    diverged_at: np.ndarray
     profiles: dict[str, np.ndarray]
     sites: tuple[str, ...]
     compile_seconds: float
@@ -40,99 +53,222 @@ class History(NamedTuple):
 def train(
     program: Program,
     points: Point,
-    task: Split,
+    examples: Examples,
     *,
-    steps: int,
     tell: Callable[[str, int], object] = lambda *_: None,
     devices: Sequence[Any] | None = None,
+    memory: int | None = None,
+    spread: Spread | None = None,
 ) -> History:
-    """Train every point for `steps` steps with one compilation.
+    """Train every point with one compilation.
 
     The points are shared out over the devices (the last one is repeated where they do not divide),
-    each of which runs its own alone. The same points on as many devices of the same kind give the
-    same bits; on another number of them, the same up to rounding.
+    each of which runs its own alone: all at once, or in as few equal groups, one after the other,
+    as its memory asks for. The same points on as many devices of the same kind give the same bits;
+    shared out in another way, the same up to rounding.
+
+    A point whose loss stops being finite keeps the parameters it had and the others go on; when
+    none is left, the rest of the steps is not run.
 
     Args:
       program: what to compile.
       points: the numbers of each training, along a leading axis.
-      task: the examples.
-      steps: how many steps; a multiple of `program.chunk`.
+      examples: the task's arrays.
       tell: called on the host as ("compile", 0), then ("train", steps done) after each chunk.
       devices: where to run; all of this process's by default.
+      memory: bytes that one device may take; by default nine tenths of what it has, or of what the
+        machine has free.
+      spread: lay one model over a mesh, in place of points over devices.
 
     Raises:
-      ValueError: `steps` is no positive multiple of the chunk, or there are no points.
+      ValueError: there are no points, fewer examples than a batch, or a group of one point alone
+        needs more memory than there is.
     """
     count = np.shape(points.learning_rate)[0]
-    if steps < 1 or steps % program.chunk:
-        msg = f"steps must be a positive multiple of the chunk {program.chunk}, got {steps}"
-        raise ValueError(msg)
     if not count:
         msg = "no points to train"
         raise ValueError(msg)
-    devices = list(devices or jax.local_devices())[:count]
-    mesh = jax.sharding.Mesh(np.asarray(devices), ("points",))
-    each, every = (jax.NamedSharding(mesh, jax.P(*axis)) for axis in (("points",), ()))
+    available = len(jax.tree.leaves(examples.train)[0])
+    if program.batch > available:
+        msg = f"batch={program.batch} is more than the {available} training examples"
+        raise ValueError(msg)
+    run = _Run(program, points, examples, devices, spread)
 
-    points = _padded(points, len(devices))
-    carry = jax.device_put(jax.vmap(lambda point: start(program, point))(points), each)
-    rate = jax.device_put(jnp.asarray(points.learning_rate), each)
-    examples = jax.device_put(Examples(*map(jnp.asarray, task.arrays)), every)
+    tell("compile", 0)
+    began = time.monotonic()
+    compiled = run.compile(_memory(run.devices) if memory is None else memory)
+    compile_seconds = time.monotonic() - began
 
-    def drawn(first: int) -> jax.Array:
-        seeds, place = np.unique(np.asarray(points.seed), return_inverse=True)
+    began = time.monotonic()
+    told, structure = [], jax.tree.structure(None)
+    for first in range(0, program.steps, program.chunk):
+        if told and not run.any_alive:
+            told.append(_nothing(told[-1], structure))
+        else:
+            leaves, structure = jax.tree.flatten(compiled(first))
+            told.append([np.asarray(leaf)[:count] for leaf in leaves])
+        tell("train", first + program.chunk)
+    kept = structure.unflatten(np.stack(leaves, axis=1) for leaves in zip(*told, strict=True))
+    flow = None if kept.flow is None else jax.tree.map(jnp.asarray, kept.flow)
+    along, sites = profiles(flow, program.objective.scope)
+    steps_alive = kept.alive_steps.sum(1)
+    return History(
+        train_loss=kept.train_loss,
+        test_loss=kept.judged.loss,
+        test_accuracy=kept.judged.accuracy,
+        gradient_norm=kept.gradient_norm,
+        clip_share=kept.clip_share,
+        sharpness=kept.sharpness,
+        diverged_at=np.where(steps_alive < program.steps, steps_alive, np.nan),
+        profiles={
+            name: values.reshape(count, len(told), -1) if flow is None else values
+            for name, values in along.items()
+        },
+        sites=sites,
+        compile_seconds=compile_seconds,
+        train_seconds=time.monotonic() - began,
+    )
+
+
+class _Run:
+    """A training laid out on devices: its arrays, its compiled chunk, where it stands."""
+
+    def __init__(
+        self,
+        program: Program,
+        points: Point,
+        examples: Examples,
+        devices: Sequence[Any] | None,
+        spread: Spread | None,
+    ):
+        count = np.shape(points.learning_rate)[0]
+        self.program, self.spread = program, spread
+        mine = list(devices or jax.local_devices())
+        self.devices = list(spread.mesh.devices.flat) if spread else mine[:count]
+        self.width = -(-count // (1 if spread else len(self.devices)))
+        self.points = points
+        self.examples = jax.tree.map(jnp.asarray, examples)
+        self.train_count = len(jax.tree.leaves(examples.train)[0])
+        self.carry: Carry | None = None
+
+    @property
+    def any_alive(self) -> bool:
+        """Whether some point has not diverged."""
+        return self.carry is None or bool(np.any(self.carry.alive))
+
+    def compile(self, memory: int) -> Callable[[int], Any]:
+        """The function of the number of a chunk's first step that trains it and says what it left.
+
+        Compiled for all of a device's points at once; where that asks for more than the memory,
+        once more for groups that fit.
+        """
+        compiled, need = self._compile(self.width)
+        if need > memory:
+            alone = need / self.width
+            if alone > memory:
+                msg = (
+                    f"one training needs about {_mebibytes(alone)} ({alone:.0f} bytes), "
+                    f"a device has {_mebibytes(memory)}"
+                )
+                raise ValueError(msg)
+            groups = -(-self.width // int(memory // alone))
+            compiled, _ = self._compile(-(-self.width // groups))
+        return compiled
+
+    def _compile(self, width: int) -> tuple[Callable[[int], Any], float]:
+        groups = -(-self.width // width)
+        multiple = groups * width * (1 if self.spread else len(self.devices))
+        points = _padded(self.points, multiple)
+        inner = jax.vmap(
+            chunk(self.program, probed=self._has_sites()), in_axes=(0, 0, 0, None, 0, None)
+        )
+        rates = jnp.asarray(points.learning_rate, jnp.float32)
+        seeds = jnp.asarray(points.seed, jnp.uint32)
+
+        def device_chunk(carry, seeds, rates, first, drawn, examples):
+            def grouped(tree):
+                return jax.tree.map(lambda leaf: leaf.reshape(groups, width, *leaf.shape[1:]), tree)
+
+            if groups == 1:
+                return inner(carry, seeds, rates, first, drawn, examples)
+            left = lax.map(
+                lambda group: inner(*group[:3], first, group[3], examples),
+                grouped((carry, seeds, rates, drawn)),
+            )
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), left)
+
+        starting = jax.vmap(lambda point: start(self.program, point))
+        if self.spread is not None:
+            placed = points._replace(params=self.spread.place(points.params))
+            carry = jax.jit(starting)(placed)
+            seeds, rates, examples = self.spread.each((seeds, rates, self.examples))
+            place, fn = self.spread.batches, device_chunk
+            everywhere = jax.NamedSharding(self.spread.mesh, jax.P())
+        else:
+            mesh = jax.sharding.Mesh(np.asarray(self.devices), ("points",))
+            of_each, every = (jax.NamedSharding(mesh, jax.P(*a)) for a in (("points",), ()))
+            carry, seeds, rates = jax.device_put((starting(points), seeds, rates), of_each)
+            examples = jax.device_put(self.examples, every)
+            everywhere = of_each
+            spec = jax.P("points")
+            fn = jax.shard_map(
+                device_chunk,
+                mesh=mesh,
+                in_specs=(spec, spec, spec, jax.P(), spec, jax.P()),
+                out_specs=spec,
+                # The points never meet, so there is nothing for this check to find; it would
+                # ask the probe's sinks to declare the axis they vary over.
+                check_vma=False,
+            )
+
+            def place(drawn):
+                return jax.device_put(drawn, of_each)
+
+        def drawn(first: int) -> jax.Array:
+            return place(self._drawn(np.asarray(points.seed), first))
+
+        # A chunk hands its carry on as it lies, so that the next one takes it without a copy.
+        lies = jax.tree.map(lambda leaf: leaf.sharding, carry)
+        arguments = (carry, seeds, rates, np.uint32(0), drawn(0), examples)
+        compiled = (
+            jax.jit(fn, donate_argnums=0, out_shardings=(lies, everywhere))
+            .lower(*arguments)
+            .compile()
+        )
+        self.carry = carry
+
+        def advance(first: int) -> Any:
+            self.carry, left = compiled(
+                self.carry, seeds, rates, np.uint32(first), drawn(first), examples
+            )
+            return left
+
+        return advance, _need(compiled)
+
+    def _drawn(self, seeds: np.ndarray, first: int) -> np.ndarray:
+        """Which examples each point's steps see, [points, steps, batch]."""
+        different, place = np.unique(seeds, return_inverse=True)
         each_seed = [
             batches(
                 int(seed),
                 first=first,
-                steps=program.chunk,
-                batch=program.batch,
-                examples=len(task.y_train),
+                steps=self.program.chunk,
+                batch=self.program.batch,
+                examples=self.train_count,
             )
-            for seed in seeds
+            for seed in different
         ]
-        return jax.device_put(np.stack(each_seed)[place], each)
+        return np.stack(each_seed)[place]
 
-    tell("compile", 0)
-    began = time.monotonic()
-    apply = models.build(program.model, jax.random.key(0)).apply
-    compiled = (
-        jax.jit(
-            jax.shard_map(
-                jax.vmap(chunk(program, apply), in_axes=(0, 0, 0, None)),
-                mesh=mesh,
-                in_specs=(*[jax.P("points")] * 3, jax.P()),
-                out_specs=jax.P("points"),
-                # The points never meet, so there is nothing for this check to find; it would
-                # ask the probe's sinks to declare the axis they vary over.
-                check_vma=False,
-            ),
-            donate_argnums=0,
-        )
-        .lower(carry, rate, drawn(0), examples)
-        .compile()
-    )
-    compile_seconds = time.monotonic() - began
+    def _has_sites(self) -> bool:
+        """Whether there is any activation to probe: a linear network has none."""
+        batch = jax.tree.map(lambda leaf: leaf[: self.program.batch], self.examples.train)
+        params, state = jax.tree.map(lambda leaf: leaf[0], self.points[2:])
 
-    began = time.monotonic()
-    chunks, structure = [], jax.tree.structure(None)
-    for first in range(0, steps, program.chunk):
-        carry, left = compiled(carry, rate, drawn(first), examples)
-        leaves, structure = jax.tree.flatten(left)
-        chunks.append([np.asarray(leaf)[:count] for leaf in leaves])
-        tell("train", first + program.chunk)
-    stacked = structure.unflatten(
-        jnp.asarray(np.stack(leaves, axis=1)) for leaves in zip(*chunks, strict=True)
-    )
-    kept, sites = profiles(stacked.flow)
-    return History(
-        np.asarray(stacked.train_loss),
-        np.asarray(stacked.test_accuracy),
-        kept,
-        sites,
-        compile_seconds,
-        time.monotonic() - began,
-    )
+        def loss(params: PyTree) -> jax.Array:
+            return self.program.objective.loss(params, state, batch, jax.random.key(0))[0]
+
+        return bool(probes.sites(loss)(params))
 
 
 def _padded(points: Point, multiple: int) -> Point:
@@ -140,3 +276,33 @@ def _padded(points: Point, multiple: int) -> Point:
     count = np.shape(points.learning_rate)[0]
     order = np.minimum(np.arange(-(-count // multiple) * multiple), count - 1)
     return jax.tree.map(lambda leaf: leaf[order], points)
+
+
+def _nothing(like: list[np.ndarray], structure: Any) -> list[np.ndarray]:
+    """What a chunk leaves in which no point is alive: no step, and numbers that are none."""
+    filled = structure.unflatten(
+        [np.full_like(a, np.nan if a.dtype.kind == "f" else 0) for a in like]
+    )
+    return jax.tree.leaves(filled)
+
+
+def _need(compiled: Any) -> float:
+    """Bytes that a compiled program takes on one device; 0 where the backend does not say."""
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return 0.0
+    held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes
+    return float(held + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes)
+
+
+def _memory(devices: Sequence[Any]) -> int:
+    """Bytes that one of these devices may take: nine tenths of what is free."""
+    told = devices[0].memory_stats() or {}
+    if "bytes_limit" in told:
+        return int(0.9 * (told["bytes_limit"] - told.get("bytes_in_use", 0)))
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(0.9 * free / len(devices))
+
+
+def _mebibytes(number: float | int) -> str:
+    return f"{number / 2**20:.0f} MiB"

@@ -99,7 +99,7 @@ def _sweep():
             "step": steps,
             "record": records,
             "seed": np.arange(SEEDS),
-            "site": ("depth", [f"layers/act[{i}]" for i in range(DEPTH)]),
+            "site": (("config", "depth"), [[f"layers/act[{i}]" for i in range(DEPTH)]] * n),
             **{
                 name: ("config", [config[name] for config, _, _ in made])
                 for name in ("label", "baseline", "activation", "init", "norm", "skip")

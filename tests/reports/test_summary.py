@@ -93,7 +93,7 @@ def test_a_dataset_of_something_else_is_refused():
         reports.summarise(SWEEP.drop_vars("log_gain"))
     bare = SWEEP.copy()
     del bare.attrs["classes"]
-    with pytest.raises(ValueError, match="'classes' is missing"):
+    with pytest.raises(ValueError, match="no 'chance' or 'classes'"):
         reports.summarise(bare)
 
 

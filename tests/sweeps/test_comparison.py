@@ -1,6 +1,5 @@
 """Comparisons: remedies for what fails, resumed to the same bits, refused in another's folder."""
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -10,7 +9,8 @@ import numpy as np
 import pytest
 
 from jgrad import results, sweeps
-from jgrad.sweeps import Comparison, compare
+from jgrad.models import MLP
+from jgrad.sweeps import Comparison, Trial, compare, vary
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -18,8 +18,7 @@ pytestmark = pytest.mark.loose_promotion
 SMALL = {
     "activations": ("tanh", "sigmoid"),
     "inits": ("xavier", "he"),
-    "depth": 3,
-    "width": 8,
+    "base": Trial(model=MLP(depth=3, width=8), batch=16),
     "learning_rates": {"sgd": (0.1, 0.3), "adam": (0.001, 0.01)},
     "seeds": (0, 5),
     "remedies": ("layer norm", "adam"),
@@ -27,13 +26,19 @@ SMALL = {
     "trains_above": 1.01,
     "programs": 5,
     "steps": 8,
-    "batch": 16,
     "chunk": 4,
 }
 
 
+#: What is changed in the base, not in the comparison.
+OF_BASE = ("depth", "width", "batch", "norm", "skip", "optimizer", "clip", "data")
+
+
 def small(**changes):
-    return Comparison(**(SMALL | changes))
+    base = vary(SMALL["base"], **{k: v for k, v in changes.items() if k in OF_BASE})
+    return Comparison(
+        **SMALL | {"base": base} | {k: v for k, v in changes.items() if k not in OF_BASE}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +88,7 @@ def test_everything_is_filled_in(whole):
         "seed": 2,
         "step": 2,
         "record": 2,
+        "quantile": 3,
         "depth": 3,
     }
     assert dataset.step.values.tolist() == [4, 8]
@@ -175,7 +181,9 @@ def test_a_finished_run_trains_nothing(whole):
 def test_another_runs_folder_is_refused(whole):
     _, folder, _ = whole
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match=r"another run's results \(depth: 3 there, 2 here"):
+    with pytest.raises(
+        ValueError, match=r"another run's results \(base: .*'depth': 3.* there, .*'depth': 2.* here"
+    ):
         compare(small(depth=2), output=folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
@@ -186,6 +194,9 @@ def test_killed_outright_and_started_again(whole, tmp_path):
     script = (
         "import sys\n"
         "from jgrad.sweeps import Comparison, compare\n"
+        "from jgrad.models import MLP\n"
+        "from jgrad.sweeps import Trial\n"
+        "from jgrad.optim import Chain\n"
         f"compare(Comparison(**{SMALL!r}), output=sys.argv[1],\n"
         "        progress=lambda p: print(p.stage, p.index, flush=True))\n"
     )
@@ -243,10 +254,9 @@ def test_wrong_data_writes_nothing(tmp_path, changes, words):
 
 def test_the_demos_comparison_is_the_promised_one():
     demo = Comparison()
-    assert demo.depth == 30
+    assert demo.base.model.depth == 30
     assert set(demo.activations) == {"sigmoid", "tanh", "relu", "gelu"}
     assert set(demo.inits) == {"xavier", "he", "orthogonal"}
     assert len(demo.seeds) == 3
     assert demo.programs <= 12
-    assert dataclasses.replace(demo, depth=5).depth == 5
-    assert set(demo.remedies) == set(sweeps.REMEDIES)
+    assert set(demo.remedies) < set(sweeps.REMEDIES)

@@ -1,0 +1,146 @@
+"""Datasets on the disk: saved whole or not at all, found again by a later run."""
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import xarray as xr
+
+from jgrad import __version__
+
+from ._schema import upgraded
+
+
+def provenance() -> dict[str, str]:
+    """What the numbers may depend on beside the configuration: versions, device, command, time."""
+    device = jax.devices()[0]
+    return {
+        **software(),
+        "python": platform.python_version(),
+        "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+        "machine": platform.machine(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def software() -> dict[str, str]:
+    """The versions of what computes."""
+    others = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
+    return {"jgrad": __version__, **others}
+
+
+def save(dataset: xr.Dataset, path: str | Path) -> None:
+    """Write `dataset` as NetCDF 4, whole or not at all.
+
+    It is written beside `path` under another name, flushed to the disk and renamed.
+
+    Raises:
+      OSError: the disk is full or not writable; what was at `path` is still there.
+    """
+    with replacing(Path(path)) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf")
+
+
+def load(path: str | Path) -> xr.Dataset:
+    """The dataset at `path`, read whole (the file is closed again).
+
+    Raises:
+      ValueError: no such file, no NetCDF file, or one of another schema.
+    """
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as file:
+            # Kept encodings would cut longer strings to this file's length when saved again.
+            dataset = file.load().drop_encoding()
+    except FileNotFoundError:
+        msg = f"{path}: no such file"
+        raise ValueError(msg) from None
+    except (OSError, KeyError) as error:
+        msg = f"{path}: not a NetCDF file of jgrad's ({error})"
+        raise ValueError(msg) from error
+    try:
+        return upgraded(dataset)
+    except ValueError as error:
+        msg = f"{path}: {error}"
+        raise ValueError(msg) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A context that gives a temporary path and, if all went well, renames it to the real one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """The output folder of one run: its identity, its finished parts, its results.
+
+    `run.json` says which run the folder belongs to, `parts/NAME.nc` are finished programs, and
+    `results.nc` is the whole.
+    """
+
+    path: Path
+
+    @property
+    def results(self) -> Path:
+        """Where the whole dataset goes."""
+        return self.path / "results.nc"
+
+    def part(self, name: str) -> Path:
+        """Where the part of that name goes."""
+        return self.path / "parts" / f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}.nc"
+
+
+def claim(path: str | Path, identity: Mapping[str, Any]) -> Folder:
+    """The folder at `path` for the run with this identity (anything JSON can hold).
+
+    A new or empty folder becomes the run's; the same run finds what it left there.
+
+    Raises:
+      ValueError: the folder is another run's (quotes what differs), holds other files, or is none;
+        nothing in it is touched.
+    """
+    folder, wanted = Path(path), json.loads(json.dumps(identity))
+    record = folder / "run.json"
+    if folder.exists() and not folder.is_dir():
+        msg = f"{folder} is no folder"
+        raise ValueError(msg)
+    if not record.exists():
+        if folder.is_dir() and any(folder.iterdir()):
+            msg = f"{folder} is not empty and holds no run of jgrad's; choose another folder"
+            raise ValueError(msg)
+        with replacing(record) as temporary:
+            temporary.write_text(json.dumps(wanted, indent=1, sort_keys=True) + "\n")
+        return Folder(folder)
+    try:
+        found = json.loads(record.read_text())
+    except json.JSONDecodeError:
+        found = {}
+    if found != wanted:
+        differing = [
+            f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} here"
+            for name in sorted({*found, *wanted})
+            if found.get(name) != wanted.get(name)
+        ]
+        msg = f"{folder} holds another run's results ({'; '.join(differing[:3])}); choose another"
+        raise ValueError(msg)
+    return Folder(folder)

@@ -1,0 +1,143 @@
+"""Whether a remedy helps, with its uncertainty: paired differences over seeds.
+
+Both trainings of a pair have the same seed, so the same batches and (where the shapes agree) the
+same parameters. Each configuration stands at its own best learning rate, chosen by its training
+loss; the score compared is the test accuracy, or where there is none the negative test loss, which
+chose nothing. The interval is Student's; as several remedies are tried, their p-values are
+corrected by Holm's step-down (Holm, 1979, Scandinavian Journal of Statistics 6).
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from scipy import stats
+
+from ._read import rate_window
+
+#: Error probability over all remedies of one sweep.
+LEVEL = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """One remedy beside its baseline.
+
+    Attributes:
+      label: the configuration.
+      baseline: what it was to remedy.
+      score: "test accuracy" or "test loss".
+      difference: mean over seeds of (remedy - baseline), in the score's units; for a loss too,
+        positive is better.
+      low: lower end of the 95 % interval of that mean; NaN with a single seed.
+      high: its upper end.
+      seeds: how many pairs.
+      p: two-sided, corrected for all verdicts of the sweep; NaN with a single seed.
+      beats_random: share of the random arm's configurations that it is better than; NaN without.
+    """
+
+    label: str
+    baseline: str
+    score: str
+    difference: float
+    low: float
+    high: float
+    seeds: int
+    p: float
+    beats_random: float
+
+    @property
+    def helps(self) -> bool | None:
+        """True or False where the difference is significant; None where it is not."""
+        return self.difference > 0 if self.p <= LEVEL else None
+
+    def __str__(self) -> str:
+        scale, unit = (100, " points") if self.score == "test accuracy" else (1, " nat")
+        by = f"{self.score} {'better' if self.difference >= 0 else 'worse'} by "
+        by += f"{scale * abs(self.difference):.3g}{unit}"
+        if self.seeds < 2:
+            said = f"{by}, one seed: nothing is known of its spread"
+        else:
+            low, high = sorted((scale * self.low, scale * self.high))
+            interval = f"95 % interval {low:.3g} to {high:.3g}"
+            said = f"{by} ({interval}, {self.seeds} seeds, p = {self.p:.2g})"
+        word = {True: "helps", False: "harms", None: "not shown to help"}[self.helps]
+        beats = (
+            ""
+            if math.isnan(self.beats_random)
+            else f"; better than {self.beats_random:.0%} of the random configurations"
+        )
+        return f"{self.label}: {word}: {said}{beats}"
+
+
+def verdicts(dataset: xr.Dataset) -> tuple[Verdict, ...]:
+    """A verdict for every configuration that has a baseline, the surest help first.
+
+    Raises:
+      ValueError: a baseline is not among the configurations.
+    """
+    score, name = _scores(dataset)
+    labels = dataset.label.values.tolist()
+    arm = score[len(score) - int(dataset.attrs.get("random", 0)) :].mean(-1)
+    found = []
+    for mine, label, baseline in zip(score, labels, dataset.baseline.values.tolist(), strict=True):
+        if not baseline:
+            continue
+        if baseline not in labels:
+            msg = f"{label!r} has the baseline {baseline!r}, which is not among the configurations"
+            raise ValueError(msg)
+        difference = mine - score[labels.index(baseline)]
+        low, high, p = _interval(difference)
+        beats = float((mine.mean() > arm).mean()) if len(arm) else math.nan
+        of = Verdict(
+            label, baseline, name, float(difference.mean()), low, high, len(difference), p, beats
+        )
+        found.append(of)
+    corrected = _holm([verdict.p for verdict in found])
+    found = [dataclasses.replace(v, p=p) for v, p in zip(found, corrected, strict=True)]
+    return tuple(sorted(found, key=lambda v: (v.helps is not True, -v.difference)))
+
+
+def _scores(dataset: xr.Dataset) -> tuple[Float[np.ndarray, "configs seeds"], str]:
+    """Each configuration's score by seed at its best rate, larger is better; diverged is worst."""
+    best = rate_window(dataset).best
+    mine = dataset.learning_rate == best
+    at = mine.argmax("rate")
+    accuracy = dataset.test_accuracy.isel(step=-1).isel(rate=at).transpose("config", "seed").values
+    if not np.isnan(dataset.test_accuracy.values).all():
+        return np.nan_to_num(accuracy.astype(float)), "test accuracy"
+    loss = dataset.test_loss.isel(step=-1).isel(rate=at).transpose("config", "seed").values
+    loss = loss.astype(float)
+    worst = np.nanmax(dataset.test_loss.isel(step=0).where(np.isfinite(dataset.test_loss)).values)
+    return -np.where(np.isfinite(loss), loss, worst), "test loss"
+
+
+def _interval(difference: np.ndarray) -> tuple[float, float, float]:
+    """Student's 95 % interval of the mean, and the two-sided p of its being 0."""
+    count, mean = len(difference), difference.mean()
+    if count < 2:
+        return math.nan, math.nan, math.nan
+    error = difference.std(ddof=1) / math.sqrt(count)
+    if error == 0:  # the same in every pair, to the last bit
+        return float(mean), float(mean), 1.0 if mean == 0 else 0.0
+    half = stats.t.ppf(1 - LEVEL / 2, count - 1) * error
+    p = 2 * stats.t.sf(abs(mean) / error, count - 1)
+    return float(mean - half), float(mean + half), float(p)
+
+
+def _holm(p: Sequence[float]) -> list[float]:
+    """Holm's corrected p-values; NaN stays NaN.
+
+    Example:
+      >>> _holm([0.01, 0.04, 0.03])
+      [0.03, 0.06, 0.06]
+    """
+    known = [k for k in np.argsort(p) if not math.isnan(p[k])]
+    corrected, largest = list(map(float, p)), 0.0
+    for rank, k in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p[k]))
+        corrected[k] = float(largest)
+    return corrected

@@ -1,0 +1,189 @@
+"""Remedies on somebody's own loss: its code is not touched, its parameters may be rescaled."""
+
+import dataclasses
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jgrad import data
+from jgrad._trees import paths
+from jgrad._types import PyTree
+from jgrad.optim import Chain
+
+from ._axes import axis
+from ._entry import Entry
+from ._objective import Own
+from ._program import Program
+from ._rates import checked_rates, family
+from ._step import Examples
+from ._study import Turns, by_program
+from ._trial import words
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Remedy:
+    """One change to try on a loss of one's own; what is left out stays as it is.
+
+    Attributes:
+      label: its name in the results.
+      rewrite: what `jgrad.probes.rewrite` takes: {"relu": "gelu"}, a site's name or glob → an
+        activation, `probes.normalise()`, `probes.skip()`.
+      scale: pattern → factor on the initial parameters whose path ("dense_1/kernel") matches it;
+        or a function params -> params.
+      chain: the optimiser chain, as a `Chain` or the string that `Chain.parse` reads.
+
+    Raises:
+      ValueError: it changes nothing.
+    """
+
+    label: str
+    rewrite: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    scale: Mapping[str, float] | Callable[[PyTree], PyTree] = dataclasses.field(
+        default_factory=dict
+    )
+    chain: Chain | str | None = None
+
+    def __post_init__(self):
+        if not self.rewrite and not self.scale and self.chain is None:
+            msg = f"remedy {self.label!r} changes nothing: give it rewrite, scale or chain"
+            raise ValueError(msg)
+
+    def rescaled(self, params: PyTree) -> PyTree:
+        """The initial parameters with this remedy's factors.
+
+        Raises:
+          ValueError: a pattern matches no parameter; says what there is.
+        """
+        if callable(self.scale):
+            return self.scale(params)
+        names = paths(params)
+        for pattern in self.scale:
+            if not fnmatch.filter(names, pattern):
+                msg = f"no parameter matches {pattern!r}; there are {', '.join(names)}"
+                raise ValueError(msg)
+        factors = [
+            np.prod([f for p, f in self.scale.items() if fnmatch.fnmatchcase(name, p)])
+            for name in names
+        ]
+        leaves, structure = jax.tree.flatten(params)
+        scaled = [
+            (leaf * factor).astype(leaf.dtype) for leaf, factor in zip(leaves, factors, strict=True)
+        ]
+        return structure.unflatten(scaled)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnStudy:
+    """A loss of one's own, plain and with every remedy, at every learning rate and seed.
+
+    Attributes:
+      loss: (params, batch) -> scalar.
+      params: the initial parameters, or a function key -> params, called with every seed's key.
+      train: pytree of arrays with the examples along axis 0; a batch is some of them.
+      test: the same for held-out examples.
+      remedies: what to try, each by itself.
+      chain: the optimiser chain of those that name none.
+      learning_rates: rates for all, or optimiser → rates, as of `Study`.
+      seeds: each decides the batches, and the parameters where these are a function.
+      steps: training steps, a multiple of `chunk`.
+      chunk: steps between records.
+      batch: examples in a step.
+      sharpness: record the largest Hessian eigenvalue too.
+
+    Raises:
+      ValueError: remedies of the same name, a number out of its range, arrays of unequal length.
+    """
+
+    loss: Callable[..., Any]
+    params: PyTree
+    train: PyTree
+    test: PyTree
+    remedies: Sequence[Remedy] = ()
+    chain: Chain | str = Chain()
+    learning_rates: Sequence[float] | Mapping[str, Sequence[float]] = dataclasses.field(
+        default_factory=dict
+    )
+    seeds: Sequence[int] = (0, 1, 2)
+    steps: int = 200
+    chunk: int = 20
+    batch: int = 32
+    sharpness: bool = False
+    #: There is no accuracy, so nothing is trained or not by it.
+    trains_above = float("nan")
+    random = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "seeds", axis("seeds", self.seeds))
+        axis("remedies", ["plain", *(remedy.label for remedy in self.remedies)])
+        used = tuple(dict.fromkeys(family(self._chain(r)) for r in (None, *self.remedies)))
+        rates = self.learning_rates
+        if not isinstance(rates, Mapping):
+            rates = dict.fromkeys(used, tuple(rates))
+        object.__setattr__(self, "learning_rates", checked_rates(rates, used))
+        for name in ("train", "test"):
+            lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(getattr(self, name))}
+            if len(lengths) != 1 or () in lengths or (0,) in lengths:
+                msg = f"{name} wants arrays with the examples along axis 0, got lengths {lengths}"
+                raise ValueError(msg)
+
+    @property
+    def programs(self) -> int:
+        """How many compilations there will be at most."""
+        return 1 + len(self.remedies)
+
+    def _chain(self, remedy: Remedy | None) -> Chain:
+        chain = self.chain if remedy is None or remedy.chain is None else remedy.chain
+        return Chain.parse(chain) if isinstance(chain, str) else chain
+
+    def tasks(self) -> dict[str, data.Split]:
+        """No data set of jgrad's."""
+        return {}
+
+    def entries(self) -> list[Entry]:
+        """The plain loss and its remedies."""
+        return [self._entry(remedy) for remedy in (None, *self.remedies)]
+
+    def turns(self, tasks: Any) -> Turns:
+        """Everything, a program at a time."""
+        del tasks
+        yield from by_program(self.entries())
+
+    def _entry(self, remedy: Remedy | None) -> Entry:
+        chain, rewrite = self._chain(remedy), dict(remedy.rewrite) if remedy else {}
+        rates: Any = self.learning_rates
+
+        def draw(seeds: Sequence[int]) -> tuple[PyTree, PyTree]:
+            each = []
+            for seed in seeds:
+                params = self.params(jax.random.key(seed)) if callable(self.params) else self.params
+                each.append(remedy.rescaled(params) if remedy else params)
+            return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each), {}
+
+        return Entry(
+            label=remedy.label if remedy else "plain",
+            program=Program(
+                objective=Own(self.loss, tuple(rewrite.items())),
+                chain=chain,
+                batch=self.batch,
+                steps=self.steps,
+                chunk=self.chunk,
+                sharpness=self.sharpness,
+            ),
+            rates=rates[family(chain)],
+            draw=draw,
+            examples=Examples(self.train, self.test),
+            settings={
+                "model": words(self.loss),
+                "optimizer": chain.optimizer,
+                "clip": chain.clip,
+                "schedule": chain.schedule,
+                "rewrite": ", ".join(f"{k} to {words(v)}" for k, v in rewrite.items()),
+                "batch": self.batch,
+            },
+            remedy=remedy.label if remedy else "",
+            baseline="plain" if remedy else "",
+        )

@@ -1,0 +1,223 @@
+"""Runs programs one after the other, each saved whole as it is done; on one host or on several."""
+
+import dataclasses
+from collections.abc import Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+from jax.experimental import multihost_utils
+
+from jgrad import results
+
+from ._entry import Entry
+from ._forecast import Predicted
+from ._layout import Spread, devices_here, share
+from ._program import Point
+from ._progress import Clock
+from ._step import QUANTILES
+from ._train import History, train
+from ._trial import words
+
+
+@dataclasses.dataclass(frozen=True)
+class Runner:
+    """What all programs of a sweep have in common.
+
+    Attributes:
+      seeds: every configuration is trained with all of them.
+      folder: where finished programs are kept, or None.
+      clock: tells the caller where the sweep stands.
+      devices: where to train; all there are by default.
+      memory: bytes that a device may take.
+      spread: lay one model over a mesh.
+    """
+
+    seeds: tuple[int, ...]
+    folder: results.Folder | None
+    clock: Clock
+    devices: Sequence[Any] | None = None
+    memory: int | None = None
+    spread: Spread | None = None
+
+    def run(self, name: str, entries: Sequence[Entry], index: int, /) -> xr.Dataset:
+        """The results of configurations that share one program, trained or found in the folder.
+
+        Several processes each train their share of the points on their own devices, and each keeps
+        its share in the folder; what comes back is the whole, in every process.
+        """
+        steps, count = entries[0].program.steps, len(entries[0].rates) * len(self.seeds)
+        stored = None if self.folder is None else self.folder.part(name)
+
+        def tell(stage: Any, step: int) -> None:
+            self.clock.tell(stage, name, index, count * len(entries), step, steps)
+
+        if stored is not None and stored.exists():
+            tell("resume", steps)
+            return results.load(stored)
+        each = [entry.points(self.seeds) for entry in entries]
+        points = jax.tree.map(lambda *leaves: np.concatenate(leaves), *each)
+        history = self._history(entries, points, tell, stored)
+        forecasts = [
+            _forecast(*pair, len(history.sites)) for pair in zip(entries, each, strict=True)
+        ]
+        part = _dataset(name, entries, self.seeds, history, forecasts)
+        if stored is not None:
+            if jax.process_index() == 0:
+                results.save(part, stored)
+            _meet(f"{name} is saved")
+            _shard(stored, jax.process_index()).unlink(missing_ok=True)
+        return part
+
+    def _history(
+        self, entries: Sequence[Entry], points: Point, tell: Any, stored: Path | None
+    ) -> History:
+        program, examples = entries[0].program, entries[0].examples
+        processes = jax.process_count()
+        settings = {"tell": tell, "memory": self.memory}
+        if self.spread is not None:
+            return train(program, points, examples, spread=self.spread, **settings)
+        devices = devices_here(self.devices)
+        if processes == 1:
+            return train(program, points, examples, devices=devices, **settings)
+        if stored is None:
+            msg = "several processes need an output folder that all of them see"
+            raise ValueError(msg)
+        count = len(points.learning_rate)
+        mine = share(count, processes=processes, process=jax.process_index())
+        shard = _shard(stored, jax.process_index())
+        if len(mine) and not shard.exists():
+            own = jax.tree.map(lambda leaf: leaf[mine], points)
+            _save_history(train(program, own, examples, devices=devices, **settings), shard)
+        _meet(f"{stored.name} is trained")
+        return _merged(
+            count, [_load_history(_shard(stored, p)) for p in range(min(processes, count))]
+        )
+
+
+def _dataset(
+    name: str,
+    entries: Sequence[Entry],
+    seeds: tuple[int, ...],
+    history: History,
+    forecasts: Sequence[Predicted],
+) -> xr.Dataset:
+    """The labelled results of one program's configurations."""
+    program, rates = entries[0].program, [entry.rates for entry in entries]
+    grid = len(entries), len(rates[0]), len(seeds)
+    ends = np.arange(1, program.steps // program.chunk + 1) * program.chunk
+    curves = {
+        "train_loss": history.train_loss,
+        "test_loss": history.test_loss,
+        "test_accuracy": history.test_accuracy,
+        "gradient_norm": history.gradient_norm,
+        "clip_share": history.clip_share,
+        "sharpness": history.sharpness,
+        "diverged_at": history.diverged_at,
+        "diverged": np.isfinite(history.diverged_at),
+        **history.profiles,
+    }
+    predictions = {
+        f"forecast_{name}": np.stack([getattr(forecast, name) for forecast in forecasts])
+        for name in Predicted._fields
+    }
+    return results.build(
+        {
+            **{key: a.reshape(*grid, *a.shape[1:]) for key, a in curves.items()},
+            **predictions,
+            "label": [entry.label for entry in entries],
+            "program": [name] * len(entries),
+            "remedy": [entry.remedy for entry in entries],
+            "baseline": [entry.baseline for entry in entries],
+            "learning_rate": np.asarray(rates),
+            "seed": list(seeds),
+            "step": ends,
+            "record": ends - program.chunk,
+            "quantile": list(QUANTILES),
+            "site": np.tile(np.asarray(history.sites, dtype=object), (len(entries), 1)),
+        },
+        {"compile_seconds": history.compile_seconds, "train_seconds": history.train_seconds},
+        settings=_columns([entry.settings for entry in entries]),
+    )
+
+
+def _forecast(entry: Entry, points: Point, depth: int) -> Predicted:
+    """What theory says of a configuration's initial parameters; not a number where it is silent."""
+    if entry.forecast is None:
+        return Predicted(*[np.full(depth, np.nan)] * len(Predicted._fields))
+    return entry.forecast(points.params)
+
+
+def _columns(rows: Sequence[dict[str, Any]] | Sequence[Any]) -> dict[str, list[Any]]:
+    """Settings by name, a value each configuration: numbers and truth values as such, else words.
+
+    Example:
+      >>> _columns([{"width": 8, "init": "he"}, {"init": "xavier"}])
+      {'width': ['8', ''], 'init': ['he', 'xavier']}
+    """
+    columns = {}
+    for name in dict.fromkeys(key for row in rows for key in row):
+        values = [row.get(name, "") for row in rows]
+        plain = all(isinstance(value, bool) for value in values) or all(
+            isinstance(value, int | float) and not isinstance(value, bool) for value in values
+        )
+        columns[name] = values if plain else [words(value) for value in values]
+    return columns
+
+
+def _meet(what: str) -> None:
+    """Wait for the other processes, if there are any."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def _shard(stored: Path, process: int) -> Path:
+    return stored.with_name(f"{stored.stem}.{process}.npz")
+
+
+_PROFILE = "profile:"
+
+
+def _save_history(history: History, path: Path) -> None:
+    arrays = {k: v for k, v in history._asdict().items() if k != "profiles"}
+    along = {f"{_PROFILE}{name}": values for name, values in history.profiles.items()}
+    with results.replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays, **along)
+
+
+def _load_history(path: Path) -> History:
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    along = {
+        name.removeprefix(_PROFILE): arrays.pop(name)
+        for name in list(arrays)
+        if name.startswith(_PROFILE)
+    }
+    arrays["sites"] = tuple(arrays["sites"].tolist())
+    return History(profiles=along, **arrays)
+
+
+def _merged(count: int, shards: Sequence[History]) -> History:
+    """The history of all points from those of each process's."""
+
+    def together(of: Any) -> np.ndarray:
+        parts = [np.asarray(of(shard)) for shard in shards]
+        whole = np.empty((count, *parts[0].shape[1:]), parts[0].dtype)
+        for process, part in enumerate(parts):
+            whole[share(count, processes=len(shards), process=process)] = part
+        return whole
+
+    curves = ("train_loss", "test_loss", "test_accuracy", "gradient_norm", "clip_share")
+    return History(
+        **{name: together(attrgetter(name)) for name in (*curves, "sharpness", "diverged_at")},
+        profiles={
+            name: together(lambda shard, name=name: shard.profiles[name])
+            for name in shards[0].profiles
+        },
+        sites=shards[0].sites,
+        compile_seconds=max(float(shard.compile_seconds) for shard in shards),
+        train_seconds=max(float(shard.train_seconds) for shard in shards),
+    )
