@@ -38,9 +38,8 @@ def merge(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
     if len(datasets) == 1:
         return datasets[0]
     depth = max(d.sizes.get("depth", 0) for d in datasets)
-    names = dict.fromkeys(name for d in datasets for name in d.variables)
     widened = [_widened(d, depth, datasets) for d in datasets]
-    joined = xr.concat(
+    return xr.concat(
         widened,
         "config",
         data_vars="minimal",
@@ -49,7 +48,6 @@ def merge(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
         join="exact",
         combine_attrs="drop_conflicts",
     )
-    return joined[[name for name in names if name in joined.data_vars]]
 
 
 def _check_equal(what: str, values: Sequence[object]) -> None:

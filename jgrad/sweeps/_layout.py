@@ -28,7 +28,7 @@ class Spread:
       ValueError: an axis is not one of the mesh's.
 
     Example:
-      >>> mesh = jax.make_mesh((1,), ("data",))
+      >>> mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
       >>> Spread(mesh, rules=(("*/kernel", (None, "data")),)).spec("head/kernel", 2)
       PartitionSpec(None, 'data')
     """
