@@ -2,6 +2,7 @@
 
 from . import traceable as traceable
 from ._batch_norm import batch_norm_rate as batch_norm_rate
+from ._critical import critical as critical
 from ._dual import dual as dual
 from ._forecast import Forecast as Forecast
 from ._gaussian import Moments as Moments
@@ -16,7 +17,6 @@ from ._networks import Residual as Residual
 from ._networks import Transformer as Transformer
 from ._phase import FixedPoint as FixedPoint
 from ._phase import correlation_map as correlation_map
-from ._phase import critical as critical
 from ._phase import depth_scale as depth_scale
 from ._phase import fixed_point as fixed_point
 from ._phase import fixed_variances as fixed_variances

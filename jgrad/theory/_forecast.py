@@ -173,6 +173,37 @@ class Forecast:
             return TRAINABLE_FOLDS * point.xi_c
         return self._gradient_depth()
 
+    def __str__(self) -> str:
+        """The forecast in a few lines: variance, gradient, spectrum, trainable depth.
+
+        Example:
+          >>> from jgrad.theory import Plain, forecast
+          >>> print(forecast(Plain(phi="tanh", depth=30, sigma_w=0.9, sigma_b=0.3, width=128.0)))
+          Plain, 30 layers: q from 0.9 to 0.2165, c from 0 to 1
+          gradient norm: e^-7.996 in all (± e^0.366), e^-0.255 a layer in the end
+          singular values: root mean square e^-7.996, largest e^-5.734
+          trained to about 12 layers
+        """
+        depth = self.log_q.size
+        word = "steps" if isinstance(self.network, Recurrent) else "layers"
+        spread = f" (± e^{s:.3f})" if (s := self.gradient_log_spread[0]) > 0 else ""
+        lines = [
+            f"{type(self.network).__name__}, {depth} {word}: q from {self.q[0]:.4g} to "
+            f"{self.q[-1]:.4g}, c from {self.c[0]:.4g} to {self.c[-1]:.4g}",
+            f"gradient norm: e^{_fixed(self.layer_log_gain.sum())} in all{spread}, "
+            f"e^{_fixed(self.layer_log_gain[-1])} a layer in the end",
+        ]
+        if math.isfinite(largest := self.log_largest_singular_value):
+            mean = self.jacobian_log_mean / 2
+            lines.append(
+                f"singular values: root mean square e^{_fixed(mean)}, largest e^{_fixed(largest)}"
+            )
+        if math.isfinite(trained := self.trainable_depth):
+            lines.append(f"trained to about {trained:.0f} {word}")
+        else:
+            lines.append("trained at any depth, as far as this theory sees")
+        return "\n".join(lines)
+
     def _gradient_depth(self) -> float:
         """Layers over which the squared gradient norm changes by e⁶, after the last at its rate."""
         changed = np.abs(np.cumsum(2 * self.layer_log_gain))
@@ -189,3 +220,8 @@ class Forecast:
     def lyapunov_exponent(self) -> float:
         """The last layer's `layer_log_gain`: of a recurrent network, its growth per step."""
         return float(self.layer_log_gain[-1])
+
+
+def _fixed(x: float) -> str:
+    """Three decimals, and no minus before a zero."""
+    return f"{round(float(x), 3) + 0.0:.3f}"

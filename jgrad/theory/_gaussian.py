@@ -24,6 +24,17 @@ class At(NamedTuple):
 #: What to average, as a function of φ, φ' and z at the nodes.
 Integrand = Callable[[At], Host]
 
+
+def value_squared(at: At) -> Host:
+    """φ²."""
+    return at.value**2
+
+
+def slope_squared(at: At) -> Host:
+    """φ'²."""
+    return at.slope**2
+
+
 #: Beyond this many octaves past the standard deviation, an average that still grows diverges.
 _LAST_OCTAVE = 12
 

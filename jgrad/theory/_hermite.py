@@ -8,7 +8,7 @@ import scipy.optimize
 from jgrad._types import Elementwise
 
 from . import _checks
-from ._gaussian import At, average
+from ._gaussian import average, slope_squared, value_squared
 from ._sampling import Host, name_of, resolve, sample_between
 
 #: The Gaussian's square root is below rounding outside this many standard deviations.
@@ -77,7 +77,7 @@ def deficit_masses(
     stays bounded as c → 1: rounding for smooth φ, about 1e-5 where φ is bent at the origin, 5e-4
     where elsewhere, 4e-3 where φ jumps. Milliseconds, where `dual` is exact and takes tens.
     """
-    second, steep = average(phi, q, _value_squared, _slope_squared, kinks=kinks)
+    second, steep = average(phi, q, value_squared, slope_squared, kinks=kinks)
     series = hermite(phi, _SERIES, q=q, kinks=kinks) ** 2 / second
     left = 1 - series.sum()
     left_slope = q * steep / second - DEGREES[:_SERIES] @ series
@@ -108,11 +108,3 @@ def _power_law(total: float, slope: float) -> Host:
     if not excess(12.0) < 0 < excess(1.6):
         return masses(1.5)
     return masses(scipy.optimize.root_scalar(excess, bracket=(1.6, 12.0)).root)
-
-
-def _value_squared(at: At) -> Host:
-    return at.value**2
-
-
-def _slope_squared(at: At) -> Host:
-    return at.slope**2

@@ -8,26 +8,19 @@ Poole et al., 2016, arXiv:1606.05340; Schoenholz et al., 2017, arXiv:1611.01232.
 """
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
-import scipy.optimize
 
 from jgrad._types import Elementwise
 
 from . import _checks
 from ._dual import dual
-from ._gaussian import At, average, samples_at
+from ._gaussian import At, average, samples_at, slope_squared, value_squared
 from ._hermite import deficit_masses, deficits
 from ._sampling import Host, gaps, name_of, resolve
-
-#: Where fixed and critical points are looked for, and how densely, in q.
-_LOWEST, _HIGHEST, _PER_DECADE = 1e-10, 1e4, 6
-
-#: Below this, a relative difference of two averages is rounding.
-_ROUNDING = 1e-11
+from ._search import HIGHEST, LOWEST, ROUNDING, root, roots, tabled
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +94,7 @@ def variance_map(
     _checks.scale("σ_b", sigma_b)
 
     def layer(q: float) -> float:
-        return sigma_w**2 * float(average(phi, q, _value_squared, kinks=kinks)[0]) + sigma_b**2
+        return sigma_w**2 * float(average(phi, q, value_squared, kinks=kinks)[0]) + sigma_b**2
 
     return layer
 
@@ -175,7 +168,7 @@ def fixed_point(
     here = [q for q in points if abs(q - q0) <= 1e-6 * q0]
     if here:
         q = here[0]
-    elif abs(drift) <= _ROUNDING:
+    elif abs(drift) <= ROUNDING:
         q = q0
     elif drift > 0 and (above or below):
         q = above[0] if above else below[-1]
@@ -183,7 +176,7 @@ def fixed_point(
         q = below[-1] if below else 0.0
     else:
         msg = (
-            f"no fixed point of {name_of(phi)} with q ≤ {max(_HIGHEST, q0):g} at σ_w = "
+            f"no fixed point of {name_of(phi)} with q ≤ {max(HIGHEST, q0):g} at σ_w = "
             f"{sigma_w:g}, σ_b = {sigma_b:g}: the variance grows from layer to layer, "
             f"F({q0:g}) = {layer(q0):g}"
         )
@@ -211,86 +204,13 @@ def fixed_variances(
     _checks.scale("σ_w", sigma_w)
     _checks.scale("σ_b", sigma_b)
     _checks.positive("q0, a second moment", q0)
-    lowest = min(_LOWEST, q0, sigma_b**2 / 2 if sigma_b > 0 else math.inf)
+    lowest = min(LOWEST, q0, sigma_b**2 / 2 if sigma_b > 0 else math.inf)
 
     def growth(log_q: Host) -> Host:
         q = np.exp(log_q)
-        return (sigma_w**2 * average(phi, q, _value_squared, kinks=kinks)[0] + sigma_b**2) / q - 1
+        return (sigma_w**2 * average(phi, q, value_squared, kinks=kinks)[0] + sigma_b**2) / q - 1
 
-    return tuple(math.exp(x) for x in _roots(growth, *_tabled(growth, lowest, max(_HIGHEST, q0))))
-
-
-def critical(
-    phi: Elementwise | str,
-    sigma_b: float = 0.0,
-    *,
-    kinks: tuple[float, ...] | None = None,
-) -> tuple[tuple[float, float], ...]:
-    """Every (σ_w, q) at this σ_b with χ₁ = 1 at the fixed point q: the edge of chaos.
-
-    A q runs along the edge: σ_w² = 1/E φ'(√q z)² and σ_b² = q - σ_w² E φ(√q z)² (Poole et al.,
-    2016; Hayou et al., 2019, arXiv:1902.06853). All points with 0 < q ≤ 10⁴ are found, and q = 0
-    where φ(0) = 0 and σ_b = 0, a limit. A piecewise linear φ bent only at the origin is critical at
-    one σ_w and every q; its point is given with q = 1. The q may be unstable, and then networks
-    started there drift off (`fixed_point(phi, sigma_w, sigma_b, q0=q).stable` tells): so it is for
-    GELU below σ_b ≈ 0.416, SiLU below 0.745 and Mish below 0.308. PyTorch's gain for tanh, 5/3, is
-    no critical point: at σ_b = 0 that is σ_w = 1.
-
-    Raises:
-      ValueError: σ_b is negative, or there is no such point (softplus has none, relu only at
-        σ_b = 0); names the nearest χ₁.
-
-    Example:
-      >>> [(round(w, 6), round(q, 5)) for w, q in critical("tanh", 0.3)]
-      [(1.395584, 0.76347)]
-    """
-    _checks.scale("σ_b", sigma_b)
-    phi = resolve(phi)
-
-    def bend(log_q: Host) -> Host:
-        q = np.exp(log_q)
-        second, steep = average(phi, q, _value_squared, _slope_squared, kinks=kinks)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return 1 - second / (q * steep) - sigma_b**2 / q
-
-    def width(q: float) -> float:
-        return float(average(phi, q, _slope_squared, kinks=kinks)[0]) ** -0.5
-
-    lowest = min(_LOWEST, sigma_b**2 / 2) if sigma_b > 0 else _LOWEST
-    grid, heights = _tabled(bend, lowest, _HIGHEST)
-    if np.isfinite(heights).all() and (np.abs(heights) <= _ROUNDING).all():
-        return ((width(1.0), 1.0),)
-    points = [math.exp(x) for x in _roots(bend, grid, heights)]
-    if sigma_b == 0 and abs(heights[0]) < 1e-3:
-        # Towards q = 0 with φ(0) = 0: σ_w from the slopes on either side of zero.
-        points = [0.0, *points]
-    if not points:
-        raise ValueError(_nearest(phi, sigma_b, kinks))
-    return tuple((width(q) if q > 0 else width(1e-40), q) for q in points)
-
-
-def _nearest(phi: Elementwise, sigma_b: float, kinks: tuple[float, ...] | None) -> str:
-    """The message for no critical point: the fixed point whose χ₁ comes closest to 1."""
-
-    def averages(log_q: Host) -> Host:
-        return average(phi, np.exp(log_q), _value_squared, _slope_squared, kinks=kinks)
-
-    log_q, (second, steep) = _tabled(averages, max(_LOWEST, sigma_b**2 * 1.0001), _HIGHEST)
-    q = np.exp(log_q)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        sigma_w = np.sqrt((q - sigma_b**2) / second)
-        chi1 = sigma_w**2 * steep
-        distance = np.nan_to_num(np.abs(np.log(chi1)), nan=np.inf)
-    best = int(np.argmin(distance))
-    start = (
-        f"{name_of(phi)} has no critical point at σ_b = {sigma_b:g}: no fixed point with q ≤ "
-        f"{q[-1]:.4g} has χ₁ = 1. "
-    )
-    if math.isinf(distance[best]):
-        return start + "χ₁ is 0 at all of them: the slope is zero but for single points"
-    return start + (
-        f"The nearest is χ₁ = {chi1[best]:.6g} at σ_w = {sigma_w[best]:.6g}, q = {q[best]:.4g}"
-    )
+    return tuple(math.exp(x) for x in roots(growth, *tabled(growth, lowest, max(HIGHEST, q0))))
 
 
 def _describe(
@@ -302,7 +222,7 @@ def _describe(
     kinks: tuple[float, ...] | None,
 ) -> FixedPoint:
     at = q if q > 0 else 1e-40
-    steep, turn = average(phi, at, _slope_squared, _value_squared_by_width, kinks=kinks)
+    steep, turn = average(phi, at, slope_squared, _value_squared_by_width, kinks=kinks)
     chi1, chi_q = sigma_w**2 * float(steep), sigma_w**2 * float(turn) / (2 * at)
     if abs(abs(chi_q) - 1) > 1e-7:
         stable = abs(chi_q) < 1
@@ -366,7 +286,7 @@ def _correlation(
     top = 0.5
     while excess(top) > 0 and top < 1 - 1e-12:
         top = 1 - (1 - top) / 8
-    c = _root(excess, 0.0, top)
+    c = root(excess, 0.0, top)
     return c, map_and_slope(c)[1]
 
 
@@ -391,7 +311,7 @@ def _crossing(
         masses = deficit_masses(phi, q, kinks=kinks)[None]
     except ValueError:
         return math.nan
-    second = sigma_w**2 * float(average(phi, q, _value_squared, kinks=kinks)[0])
+    second = sigma_w**2 * float(average(phi, q, value_squared, kinks=kinks)[0])
     lost = 1 - (second + sigma_b**2) / q
 
     def excess(log_apart: float) -> float:
@@ -400,52 +320,7 @@ def _crossing(
 
     if excess(-30.0) <= 0 or excess(0.0) >= 0:
         return math.nan
-    return 1 - math.exp(_root(excess, -30.0, 0.0))
-
-
-def _tabled(f: Callable[[Host], Host], lowest: float, highest: float) -> tuple[Host, Host]:
-    """A grid of ln q and f there; it ends where an average of φ overflows or diverges.
-
-    Raises:
-      ValueError: it does so from the start.
-    """
-    points = math.ceil(_PER_DECADE * math.log10(highest / lowest)) + 1
-    x = np.linspace(math.log(lowest), math.log(highest), points)
-    try:
-        return x, f(x)
-    except ValueError:
-        good, bad = 0, points
-    f(x[:1])
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        try:
-            f(x[middle : middle + 1])
-        except ValueError:
-            bad = middle
-        else:
-            good = middle
-    return x[:bad], f(x[:bad])
-
-
-def _roots(f: Callable[[Host], Host], x: Host, y: Host) -> list[float]:
-    """Where f, y at the x and zero only to rounding elsewhere, changes sign."""
-    clear = np.flatnonzero(np.isfinite(y) & (np.abs(y) > _ROUNDING))
-    turns = [(i, j) for i, j in itertools.pairwise(clear) if y[i] * y[j] < 0]
-    return [_root(lambda at: float(f(np.array([at]))[0]), x[i], x[j]) for i, j in turns]
-
-
-def _root(f: Callable[[float], float], low: float, high: float) -> float:
-    """Where f, of opposite signs at low and high, is zero."""
-    found = scipy.optimize.root_scalar(f, bracket=(low, high), xtol=1e-15, rtol=1e-14)
-    return float(found.root)
-
-
-def _value_squared(at: At) -> Host:
-    return at.value**2
-
-
-def _slope_squared(at: At) -> Host:
-    return at.slope**2
+    return 1 - math.exp(root(excess, -30.0, 0.0))
 
 
 def _value_squared_by_width(at: At) -> Host:

@@ -12,7 +12,7 @@ from . import _checks
 from ._batch_norm import batch_norm_rate, batch_norm_slope
 from ._dual import dual
 from ._forecast import HIGH, LOW, Forecast
-from ._gaussian import At, average
+from ._gaussian import At, average, slope_squared, value_squared
 from ._hermite import deficit_masses, deficits
 from ._networks import BatchNorm, LayerNorm, Plain, Recurrent, Residual, Transformer
 from ._sampling import Host
@@ -188,7 +188,7 @@ def _layer_norm(network: LayerNorm) -> Forecast:
     _checks.network(network)
     phi, gain, drive = network.phi, network.sigma_w**2, network.sigma_b**2
     second, steep, fourth = average(
-        phi, 1.0, _value_squared, _slope_squared, _slope_fourth, kinks=network.kinks
+        phi, 1.0, value_squared, slope_squared, _slope_fourth, kinks=network.kinks
     ).tolist()
     before = gain * second + drive
     masses = deficit_masses(phi, 1.0, kinks=network.kinks)[None]
@@ -284,8 +284,8 @@ def _averages(
     second, steep, fourth, turn = average(
         phi,
         math.exp(inside),
-        _value_squared,
-        _slope_squared,
+        value_squared,
+        slope_squared,
         _slope_fourth,
         lambda at: at.value**2 * (at.z**2 - 1),
         kinks=kinks,
@@ -322,14 +322,6 @@ def _distances(
 
 def _ln(x: float) -> float:
     return math.log(x) if x > 0 else -math.inf
-
-
-def _value_squared(at: At) -> Host:
-    return at.value**2
-
-
-def _slope_squared(at: At) -> Host:
-    return at.slope**2
 
 
 def _slope_fourth(at: At) -> Host:
