@@ -46,9 +46,73 @@ def linear(
     )
 
 
-def normalisation(config: Config, features: int, rngs: nnx.Rngs, **options: Any) -> Any:
+def convolution(
+    config: Config,
+    inputs: int,
+    outputs: int,
+    kernel_init: KernelInit,
+    rngs: nnx.Rngs,
+    *,
+    window: int = 3,
+    stride: int = 1,
+    circular: bool = False,
+    bias: bool = True,
+) -> nnx.Conv:
+    """A convolution [batch, height, width, inputs] → [..., outputs], padded as PyTorch does.
+
+    The padding is symmetric, where XLA's "SAME" pads more at the end under a stride of 2.
+    """
+    contract = _standardised_convolution if _standardises(config) else lax.conv_general_dilated
+    return nnx.Conv(
+        inputs,
+        outputs,
+        (window, window),
+        strides=stride,
+        padding="CIRCULAR" if circular else ((window - 1) // 2, window // 2),
+        use_bias=bias,
+        conv_general_dilated=contract,
+        kernel_init=kernel_init,
+        rngs=rngs,
+        **_dtypes(config),
+    )
+
+
+class Hidden(nnx.Module):
+    """φ(norm(W h + b)) of a linear map or a convolution, with or without h added."""
+
+    def __init__(
+        self, config: Config, linear: nnx.Module, features: int, rngs: nnx.Rngs, *, skip: bool
+    ):
+        self.linear = linear
+        self.norm = normalisation(config, features, rngs)
+        self.phi = config.phi()
+        self.dropout = config.dropout
+        self.skip = skip
+
+    def __call__(self, h: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
+        z = self.norm(self.linear(h), train=train)
+        with jax.named_scope("act"):
+            a = self.phi(z)
+        a = dropped(a, self.dropout, key)
+        return h + a if self.skip else a
+
+
+class Embedding(nnx.Embed):
+    """Tokens [...] → vectors [..., width] of unit variance, as standardised floats have it."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        super().__init__(
+            config.vocabulary or 0,
+            config.width,
+            embedding_init=jax.nn.initializers.normal(1.0),
+            rngs=rngs,
+            **_dtypes(config),
+        )
+
+
+def normalisation(config: Config, features: int, rngs: nnx.Rngs) -> Any:
     """The configuration's normalisation of so many features."""
-    return norm(config.norm)(features, rngs=rngs, **_dtypes(config), **options)
+    return norm(config.norm)(features, rngs=rngs, **_dtypes(config))
 
 
 class Head(nnx.Linear):
@@ -106,6 +170,10 @@ def _standardises(config: Config) -> bool:
 
 def _dtypes(config: Config) -> dict[str, Any]:
     return {"dtype": jnp.dtype(config.dtype), "param_dtype": config.param_dtype}
+
+
+def _standardised_convolution(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> Any:
+    return lax.conv_general_dilated(x, standardised(kernel), *args, **options)
 
 
 def _standardised_dot(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:

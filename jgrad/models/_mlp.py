@@ -9,7 +9,7 @@ from flax import nnx
 from jgrad._types import Elementwise
 
 from ._config import Config
-from ._layers import Head, KernelInit, dropped, linear, normalisation, parts, stacked, through
+from ._layers import Head, Hidden, KernelInit, linear, parts, stacked, through
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,36 +43,18 @@ class MLP(Config):
         return _Network(self, kernel_init, rngs)
 
 
-class _Hidden(nnx.Module):
-    """φ(norm(W h + b)), with or without h added."""
-
-    def __init__(
-        self, config: MLP, inputs: int, kernel_init: KernelInit, rngs: nnx.Rngs, *, skip: bool
-    ):
-        self.linear = linear(config, inputs, config.width, kernel_init, rngs)
-        self.norm = normalisation(config, config.width, rngs)
-        self.phi = config.phi()
-        self.dropout = config.dropout
-        self.skip = skip
-
-    def __call__(self, h: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
-        z = self.norm(self.linear(h), train=train)
-        with jax.named_scope("act"):
-            a = self.phi(z)
-        a = dropped(a, self.dropout, key)
-        return h + a if self.skip else a
-
-
 class _Network(nnx.Module):
     """First layer, scanned layers, linear head."""
 
     def __init__(self, config: MLP, kernel_init: KernelInit, rngs: nnx.Rngs):
-        self.first = _Hidden(config, config.size, kernel_init, rngs, skip=False)
+        def hidden(inputs: int, rngs: nnx.Rngs, *, skip: bool) -> Hidden:
+            of = linear(config, inputs, config.width, kernel_init, rngs)
+            return Hidden(config, of, config.width, rngs, skip=skip)
+
+        self.first = hidden(config.size, rngs, skip=False)
         self.scanned = config.depth - 1
         self.layers = stacked(
-            lambda keys: _Hidden(config, config.width, kernel_init, keys, skip=config.skip),
-            self.scanned,
-            rngs,
+            lambda rngs: hidden(config.width, rngs, skip=config.skip), self.scanned, rngs
         )
         self.head = Head(config, config.width, kernel_init, rngs)
 
