@@ -1,7 +1,7 @@
 """Sets of trials: every combination, side by side, or drawn at random."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from ._trial import Trial, vary
 _PLAIN = Trial()
 
 
-def grid(base: Trial = _PLAIN, **axes: Sequence[Any]) -> tuple[Trial, ...]:
+def grid(base: Trial = _PLAIN, **axes: Any) -> tuple[Trial, ...]:
     """Every combination of the axes' values, the last axis fastest.
 
     Args:
@@ -32,7 +32,7 @@ def grid(base: Trial = _PLAIN, **axes: Sequence[Any]) -> tuple[Trial, ...]:
     )
 
 
-def paired(base: Trial = _PLAIN, **axes: Sequence[Any]) -> tuple[Trial, ...]:
+def paired(base: Trial = _PLAIN, **axes: Any) -> tuple[Trial, ...]:
     """One trial for each place in the axes, which are equally long: first with first, and so on.
 
     Args and errors as of `grid`, except that a value may come twice; and:
@@ -57,7 +57,7 @@ def randomly(
     *,
     count: int,
     seed: int = 0,
-    **axes: Sequence[Any],
+    **axes: Any,
 ) -> tuple[Trial, ...]:
     """`count` different combinations of the axes' values, each drawn with the same probability.
 

@@ -110,6 +110,9 @@ def compare(
         parts.append(runner.run(*turn, len(parts)))
         turn = _after(turns, parts[-1])
     whole = results.merge(parts).assign_attrs(_attrs(plan, tasks, parts))
+    if (labels := getattr(plan, "labels", None)) is not None:  # as asked for, not as grouped
+        found = whole.label.values.tolist()
+        whole = whole.isel(config=[found.index(label) for label in labels])
     if folder is not None and jax.process_index() == 0:
         results.save(whole, folder.results)
     return whole

@@ -29,8 +29,8 @@ class Spread:
 
     Example:
       >>> mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
-      >>> Spread(mesh, rules=(("*/kernel", (None, "data")),)).spec("head/kernel", 2)
-      PartitionSpec(None, 'data')
+      >>> tuple(Spread(mesh, rules=(("*/kernel", (None, "data")),)).spec("head/kernel", 2))
+      (None, 'data')
     """
 
     mesh: Mesh

@@ -118,7 +118,7 @@ class OwnStudy:
 
     def __post_init__(self):
         object.__setattr__(self, "seeds", axis("seeds", self.seeds))
-        axis("remedies", ["plain", *(remedy.label for remedy in self.remedies)])
+        axis("remedies", self.labels)
         used = tuple(dict.fromkeys(family(self._chain(r)) for r in (None, *self.remedies)))
         rates = self.learning_rates
         if not isinstance(rates, Mapping):
@@ -134,6 +134,11 @@ class OwnStudy:
     def programs(self) -> int:
         """How many compilations there will be at most."""
         return 1 + len(self.remedies)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The configurations' names, the plain one first."""
+        return ("plain", *(remedy.label for remedy in self.remedies))
 
     def _chain(self, remedy: Remedy | None) -> Chain:
         chain = self.chain if remedy is None or remedy.chain is None else remedy.chain

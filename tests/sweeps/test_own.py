@@ -1,0 +1,159 @@
+"""Remedies on a loss of one's own, against the edited loss trained by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jgrad import results
+from jgrad.sweeps import Remedy, compare
+from jgrad.sweeps._batches import batches
+
+pytestmark = pytest.mark.loose_promotion
+
+STEPS, CHUNK, BATCH, RATE = 6, 3, 8, 0.3
+
+
+def own_loss(params, batch, phi=jax.nn.sigmoid):
+    h, y = batch["x"], batch["y"]
+    for w in params["layers"]:
+        h = phi(h @ w)
+    return jnp.mean((h @ params["out"] - y) ** 2)
+
+
+def own_params(key):
+    keys = jax.random.split(key, 4)
+    layers = [jax.random.normal(k, (5, 5)) / 2 for k in keys[:3]]
+    return {"layers": layers, "out": jax.random.normal(keys[3], (5, 1))}
+
+
+def own_data(seed):
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(30, 5)).astype(np.float32)
+    return {"x": x, "y": x[:, :1] - x[:, 1:2]}
+
+
+REMEDIES = (
+    Remedy(label="tanh", rewrite={"sigmoid": "tanh"}),
+    Remedy(label="wider", scale={"layers/*": 2.0}),
+    Remedy(label="adam", chain="adam | clip=global_norm:1.0"),
+)
+SETTINGS = {
+    "remedies": REMEDIES,
+    "steps": STEPS,
+    "chunk": CHUNK,
+    "batch": BATCH,
+    "seeds": (1, 4),
+    "learning_rates": (RATE,),
+}
+
+
+@pytest.fixture(scope="module")
+def compared():
+    return compare(own_loss, own_params, own_data(0), test=own_data(9), **SETTINGS)
+
+
+def by_hand(seed, loss, params, chain):
+    @jax.jit
+    def step(params, memory, batch):
+        value, grads = jax.value_and_grad(loss)(params, batch)
+        updates, memory = chain.update(grads, memory, params)
+        return optax.apply_updates(params, updates), memory, value
+
+    memory, losses = chain.init(params), []
+    for drawn in batches(seed, first=0, steps=STEPS, batch=BATCH, examples=30):
+        batch = {name: jnp.asarray(leaf[drawn]) for name, leaf in own_data(0).items()}
+        params, memory, value = step(params, memory, batch)
+        losses.append(float(value))
+    return np.reshape(losses, (-1, CHUNK)).mean(1), float(jax.jit(loss)(params, own_data(9)))
+
+
+CASES = {
+    "plain": (own_loss, lambda p: p, optax.sgd(RATE)),
+    "tanh": (lambda p, b: own_loss(p, b, jnp.tanh), lambda p: p, optax.sgd(RATE)),
+    "wider": (own_loss, lambda p: p | {"layers": [2 * w for w in p["layers"]]}, optax.sgd(RATE)),
+    "adam": (own_loss, lambda p: p, optax.chain(optax.clip_by_global_norm(1.0), optax.adam(RATE))),
+}
+
+
+@pytest.mark.parametrize("label", CASES)
+def test_each_remedy_is_the_edited_training(compared, label):
+    loss, rescale, chain = CASES[label]
+    config = compared.isel(config=compared.label.values.tolist().index(label), rate=0)
+    for k, seed in enumerate((1, 4)):
+        losses, test = by_hand(seed, loss, rescale(own_params(jax.random.key(seed))), chain)
+        np.testing.assert_allclose(config.train_loss.isel(seed=k), losses, rtol=2e-4)
+        assert float(config.test_loss.isel(seed=k, step=-1)) == pytest.approx(test, rel=1e-3)
+
+
+def test_what_is_written_down(compared):
+    assert compared.label.values.tolist() == list(CASES)
+    assert compared.baseline.values.tolist() == ["", "plain", "plain", "plain"]
+    assert compared.model.values.tolist() == ["own_loss"] * 4
+    assert compared.rewrite.values.tolist() == ["", "sigmoid to tanh", "", ""]
+    assert compared.sizes["depth"] == 3
+    assert np.isfinite(compared.log_gain).all()
+    assert np.isnan(compared.test_accuracy).all()
+
+
+def test_the_activations_slopes_are_those_of_the_remedy(compared):
+    """Measured at the first step: sigmoid's slope is at most 1/4, tanh's is not."""
+    slope = compared.slope_mean.isel(record=0, rate=0).mean(("seed", "depth"))
+    slope = dict(zip(compared.label.values.tolist(), slope.values, strict=True))
+    assert slope["plain"] <= 0.25 < slope["tanh"]
+
+
+def test_verdicts_compare_by_test_loss(compared):
+    for verdict in results.verdicts(compared):
+        assert verdict.score == "test loss"
+        assert verdict.seeds == 2
+        at = [compared.label.values.tolist().index(name) for name in (verdict.label, "plain")]
+        mine, plain = (compared.test_loss.isel(step=-1, rate=0, config=k).values for k in at)
+        assert verdict.difference == pytest.approx(float((plain - mine).mean()), rel=1e-5)
+
+
+def test_a_folder_of_ones_own_is_resumed(compared, tmp_path):
+    told = []
+    for _ in range(2):
+        told.clear()
+        again = compare(
+            own_loss,
+            own_params,
+            own_data(0),
+            test=own_data(9),
+            output=tmp_path,
+            progress=told.append,
+            **SETTINGS,
+        )
+    assert {p.stage for p in told} == {"resume"}
+    np.testing.assert_array_equal(again.train_loss, compared.train_loss)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"data": None}, ValueError, "train wants arrays with the examples along axis 0"),
+        ({"data": {"x": np.ones((3, 1)), "y": np.ones(4)}}, ValueError, "got lengths"),
+        ({"remedies": REMEDIES[:1] * 2}, ValueError, "holds 'tanh' twice"),
+        ({"chain": "adma"}, ValueError, "did you mean 'adam'"),
+        ({"stepz": 3}, TypeError, "stepz"),
+        (
+            {"remedies": (Remedy(label="x", scale={"layer/*": 2.0}),)},
+            ValueError,
+            "no parameter matches 'layer/\\*'; there are layers/0",
+        ),
+        ({"remedies": (Remedy(label="x", rewrite={"relu": "gelu"}),)}, ValueError, "relu"),
+    ],
+)
+def test_wrong_input(changes, error, words):
+    arguments = {"data": own_data(0)} | SETTINGS | changes
+    with pytest.raises(error, match=words):
+        compare(own_loss, own_params, arguments.pop("data"), **arguments)
+
+
+def test_neither_plan_nor_loss():
+    with pytest.raises(TypeError, match="compare wants a plan"):
+        compare(3)
+    with pytest.raises(ValueError, match="remedy 'nothing' changes nothing"):
+        Remedy(label="nothing")
