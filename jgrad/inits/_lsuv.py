@@ -48,7 +48,8 @@ def lsuv(
     orthonormal weights, which `get("orthogonal")` draws.)
 
     Weights that a scan takes apart get a scale for each step; weights that it shares, as a
-    recurrent net's, one scale for the variance over all steps. What scaling has not brought nearer
+    recurrent net's, one scale for the variance over all steps; weights that several sites share are
+    scaled for each in turn, so that the last one counts. What scaling has not brought nearer
     to 1 in the end is left as it was: a site behind a normalisation, or one whose z is constant.
     Biases, gains and weights behind the last site are not touched.
 
@@ -124,13 +125,22 @@ def _where(which: jax.Array, then: PyTree, otherwise: PyTree) -> PyTree:
 
 def _flow(fn: Callable[..., Any], params: PyTree, rest: Sequence[Any]) -> probes.Flow:
     """The moments at all sites, whatever fn returns; what goes backwards is not read."""
+    leaves, treedef = jax.tree.flatten(params)
+    real = [k for k, leaf in enumerate(leaves) if _is_real(leaf)]
 
-    def total(params: PyTree) -> jax.Array:
-        leaves = [jnp.asarray(x) for x in jax.tree.leaves(fn(params, *rest))]
-        real = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)]
-        return sum((jnp.sum(x.astype(jnp.float32)) for x in real), jnp.float32(0))
+    def total(given: list[jax.Array]) -> jax.Array:
+        full = list(leaves)
+        for k, leaf in zip(real, given, strict=True):
+            full[k] = leaf
+        out = filter(_is_real, jax.tree.leaves(fn(jax.tree.unflatten(treedef, full), *rest)))
+        return sum((jnp.sum(x.astype(jnp.float32)) for x in out), jnp.float32(0))
 
-    return probes.gradient_flow(total, measures=("moments",), opaque="allow")(params)
+    flow = probes.gradient_flow(total, measures=("moments",), opaque="allow")
+    return flow([leaves[k] for k in real])
+
+
+def _is_real(x: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(x), jnp.floating)
 
 
 def _fed(flow: probes.Flow, weights: dict[str, tuple[probes.Weight, ...]]) -> tuple[_Fed, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jgrad import inits
+from jgrad import inits, probes
 
 X = jax.random.normal(jax.random.key(7), (60, 12)) * 3.0 + 1.0
 
@@ -19,6 +19,7 @@ def weights(*shapes, scale):
 def test_the_loop_of_the_paper_by_hand():
     """Layer after layer, with biases, a skip and several layers behind the last site."""
     params = {
+        "step": jnp.int32(3),
         "w": weights((12, 20), (20, 20), (20, 5), scale=0.02),
         "b": [jnp.full(20, 0.3), jnp.linspace(-1.0, 1.0, 20)],
     }
@@ -125,6 +126,17 @@ def test_an_nnx_module():
     nnx.update(model, got)
     h = nnx.relu(model.norm(model.a(X)))
     assert float(model.b(h).var()) == pytest.approx(1, abs=1.1e-3)
+
+
+def test_a_site_behind_a_site_is_not_fed_by_its_weights():
+    (w,) = weights((12, 5), scale=3.0)
+
+    def f(p, x):
+        return jax.nn.relu(2.0 * jnp.sin(x @ p) - 0.5)
+
+    assert [[x.leaf for x in fed] for fed in probes.weights(f)(w, X).values()] == [[0], []]
+    got = inits.lsuv(f)(w, X)
+    assert float((X @ got).var()) == pytest.approx(1, abs=1.1e-3)
 
 
 def test_what_cannot_be_scaled_stays_as_it_is():
