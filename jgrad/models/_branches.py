@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,9 +85,9 @@ def branches(name: str, count: int, layers: int) -> Start:
 class Added(nnx.Module):
     """The sum h + s·f of trunk and branch."""
 
-    def __init__(self, start: Start):
+    def __init__(self, start: Start, param_dtype: Any):
         learned = start.learned
-        self.multiplier = None if learned is None else nnx.Param(jnp.asarray(learned))
+        self.multiplier = None if learned is None else nnx.Param(jnp.asarray(learned, param_dtype))
         self.constant = start.constant
 
     def __call__(self, h: jax.Array, f: jax.Array) -> jax.Array:

@@ -156,6 +156,9 @@ class Layer(nnx.Module):
     Its kernels are [inputs, gates, width] and [width, gates, width].
     """
 
+    #: How many arrays the memory has, from one position to the next.
+    memories: ClassVar[int] = 1
+
     def __init__(self, config: Recurrent, inputs: int, kernel_init: KernelInit, rngs: nnx.Rngs):
         self.names = config.gates
         self.width = config.width
@@ -178,9 +181,6 @@ class Layer(nnx.Module):
     @abc.abstractmethod
     def step(self, memory: Any, z: jax.Array, recur: Callable[[jax.Array], jax.Array]) -> Any:
         """The memory one position on, h last in it; z is W x_t + b, [batch, gates, width]."""
-
-    #: How many arrays the memory has.
-    memories: ClassVar[int] = 1
 
     def __call__(self, h: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
         del train  # no norm here tells training from evaluation

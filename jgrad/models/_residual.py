@@ -27,7 +27,7 @@ class ResidualMLP(Config):
 
     A linear map takes the example, flattened, to `width`; `depth` blocks of one shape follow, which
     are scanned; then norm, φ and the head. A block's branch is `layers` times norm, φ, linear: He
-    et al., 2016, arXiv:1603.05027, figure 1(b).
+    et al., 2016, arXiv:1603.05027.
 
     Attributes:
       depth: blocks; at least 1.
@@ -64,7 +64,7 @@ class _Block(nnx.Module):
             setattr(self, f"norm_{k}", normalisation(config, config.width, rngs))
             of = linear(config, config.width, config.width, scaled(kernel_init, factor), rngs)
             setattr(self, f"linear_{k}", of)
-        self.added = Added(start)
+        self.added = Added(start, config.param_dtype)
         self.phi = config.phi()
         self.dropout = config.dropout
 

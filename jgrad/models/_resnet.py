@@ -123,7 +123,7 @@ class _Block(nnx.Module):
             setattr(self, f"conv_{k}", of)
             normed = channels[k if self.pre else k + 1]
             setattr(self, f"norm_{k}", normalisation(config, normed, rngs))
-        self.added = Added(start)
+        self.added = Added(start, config.param_dtype)
         changes = inputs != outputs or stride > 1
         self.shortcut = convolve(inputs, outputs, 1.0, window=1, stride=stride) if changes else None
         # With pre-activation the trunk is left unnormalised.

@@ -110,7 +110,7 @@ class Transformer(Config):
 def sinusoids(length: int, width: int) -> Float[np.ndarray, "length width"]:
     """Sines of each position in even features, cosines in odd ones, wavelengths from 2π to 10⁴·2π.
 
-    Vaswani et al., 2017, arXiv:1706.03762, §3.5.
+    Vaswani et al., 2017, arXiv:1706.03762.
 
     Example:
       >>> sinusoids(2, 4).round(3).tolist()
@@ -130,7 +130,7 @@ def attention(
 ) -> Float[jax.Array, "batch length heads size"]:
     """softmax(q kᵀ/√size) v in each head, the softmax in float32 at least.
 
-    Vaswani et al., 2017, arXiv:1706.03762, eq. 1. With `causal`, a position attends to itself and
+    Vaswani et al., 2017, arXiv:1706.03762. With `causal`, a position attends to itself and
     those before it.
     """
     size = query.shape[-1]
@@ -189,7 +189,7 @@ class _Block(nnx.Module):
         self.attention = _Attention(config, kernel_init, rngs)
         self.wide = _Wide(config, kernel_init, rngs)
         self.norm_0, self.norm_1 = (normalisation(config, config.width, rngs) for _ in range(2))
-        self.added_0, self.added_1 = (Added(config.start()) for _ in range(2))
+        self.added_0, self.added_1 = (Added(config.start(), config.param_dtype) for _ in range(2))
 
     def __call__(self, h: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
         sublayers = (

@@ -69,8 +69,7 @@ def test_a_task_is_needed_to_build(name):
 def test_bfloat16_computes_narrow_and_keeps_wide(name):
     wide, narrow = (build(small(name, dtype=d), jax.random.key(0)) for d in ("float32", "bfloat16"))
     x = examples(small(name))
-    expected, _ = wide.apply(wide.params, wide.state, x)
-    got, _ = narrow.apply(wide.params, wide.state, x)
+    expected, got = (jax.jit(m.apply)(wide.params, wide.state, x)[0] for m in (wide, narrow))
     assert got.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(narrow.params)} == {jnp.dtype("float32")}
     np.testing.assert_allclose(got, expected, atol=0.1 * float(abs(expected).max()))
@@ -204,7 +203,9 @@ SITES = {
 }
 
 
-@pytest.mark.parametrize("norm", ["none", "layer", "group"])
+@pytest.mark.parametrize(
+    "norm", ["group", *(pytest.param(n, marks=pytest.mark.slow) for n in ("none", "layer", "rms"))]
+)
 @each
 def test_the_probe_sees_the_activations_and_nothing_else(name, norm):
     config = small(name, norm=norm, dropout=0.1)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from generic_place import built
 
 from jgrad.models import GRU, LSTM, RNN, build
 
@@ -18,16 +19,6 @@ BATCH, LENGTH, FEATURES, WIDTH, OUTPUTS = 3, 5, 4, 6, 2
 def examples(seed=0):
     generator = np.random.default_rng(seed)
     return generator.normal(size=(BATCH, LENGTH, FEATURES)).astype(np.float32)
-
-
-def built(config, seed=1):
-    """The model with every leaf at a generic place."""
-    apply, params, state = build(config, jax.random.key(seed))
-    generator = np.random.default_rng(seed)
-    moved = jax.tree.map(
-        lambda leaf: np.array(leaf + 0.2 * generator.normal(size=leaf.shape), np.float32), params
-    )
-    return jax.jit(apply), moved, state
 
 
 def layers(params, depth):

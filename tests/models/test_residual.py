@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from generic_place import built
 
 from jgrad.models import BRANCHES, CNN, ResidualMLP, ResNet, build
 
@@ -10,18 +11,6 @@ pytestmark = pytest.mark.loose_promotion
 
 RESNET_50 = ResNet(stages=(3, 4, 6, 3), block="bottleneck", width=64, stem="imagenet")
 RESNET_18 = ResNet(stages=(2, 2, 2, 2), width=64, stem="imagenet")
-
-
-def built(config, seed=1):
-    """The model with every leaf at a generic place, and variances positive."""
-    apply, params, state = build(config, jax.random.key(seed))
-    generator = np.random.default_rng(seed)
-
-    def moved(leaf):
-        return np.asarray(leaf + 0.2 * generator.normal(size=leaf.shape), np.float32)
-
-    params, state = jax.tree.map(moved, (params, state))
-    return jax.jit(apply, static_argnames="train"), params, jax.tree.map(abs, state)
 
 
 def of_step(tree, k):

@@ -5,22 +5,13 @@ from operator import itemgetter
 import jax
 import numpy as np
 import pytest
+from generic_place import built
 
-from jgrad.models import Transformer, build
+from jgrad.models import Transformer
 
 pytestmark = pytest.mark.loose_promotion
 
 BATCH, LENGTH, WIDTH, HEADS, DEPTH, OUTPUTS = 2, 5, 8, 2, 3, 4
-
-
-def built(config, seed=1):
-    """The model with every leaf at a generic place."""
-    apply, params, state = build(config, jax.random.key(seed), init="xavier")
-    generator = np.random.default_rng(seed)
-    moved = jax.tree.map(
-        lambda leaf: np.asarray(leaf + 0.2 * generator.normal(size=leaf.shape), np.float32), params
-    )
-    return jax.jit(apply), moved, state
 
 
 def linear(p, h):
