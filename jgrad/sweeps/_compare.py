@@ -13,7 +13,7 @@ import xarray as xr
 from jgrad import results
 from jgrad.data import Split
 
-from ._layout import Spread
+from ._layout import Spread, meet
 from ._own import OwnStudy, Remedy
 from ._progress import Clock, Progress
 from ._runner import Runner
@@ -82,21 +82,13 @@ def compare(
         holds something else; nothing has then been compiled or written.
       TypeError: neither a plan nor a loss with its parameters and data.
     """
-    if callable(plan) and not hasattr(plan, "tasks"):
-        held_out = data if test is None else test
-        plan = OwnStudy(
-            loss=plan, params=params, train=data, test=held_out, remedies=remedies, **options
-        )
-    elif not hasattr(plan, "tasks") or options or params is not None or data is not None:
-        msg = (
-            "compare wants a plan (Study, Comparison) alone, or a loss with params and data; got "
-            f"{type(plan).__name__}{' and ' + ', '.join(options) if options else ''}"
-        )
-        raise TypeError(msg)
+    given = {"params": params, "data": data, "test": test, "remedies": remedies or None, **options}
+    given = {name: value for name, value in given.items() if value is not None}
+    plan = _plan(plan, given)
     tasks = plan.tasks()
     turns = plan.turns(tasks)
-    turn: Any = next(turns)  # what is wrong with the plan is said here, before a folder is made
-    folder = None if output is None else results.claim(output, _identity(plan, tasks, devices))
+    turn = next(turns)  # what is wrong with the plan is said here, before a folder is made
+    folder = None if output is None else _claimed(output, _identity(plan, tasks, devices))
     runner = Runner(
         seeds=tuple(plan.seeds),
         folder=folder,
@@ -107,7 +99,8 @@ def compare(
     )
     parts: list[xr.Dataset] = []
     while turn is not None:
-        parts.append(runner.run(*turn, len(parts)))
+        name, entries = turn
+        parts.append(runner.run(name, entries, len(parts)))
         turn = _after(turns, parts[-1])
     whole = results.merge(parts).assign_attrs(_attrs(plan, tasks, parts))
     if (labels := getattr(plan, "labels", None)) is not None:  # as asked for, not as grouped
@@ -115,7 +108,38 @@ def compare(
         whole = whole.isel(config=[found.index(label) for label in labels])
     if folder is not None and jax.process_index() == 0:
         results.save(whole, folder.results)
+    meet("the results are saved")
     return whole
+
+
+def _plan(what: Any, given: Mapping[str, Any]) -> Any:
+    """The plan that was handed over, or that of a loss and what was given beside it.
+
+    Raises:
+      TypeError: neither, or something beside a plan.
+    """
+    if callable(what):
+        rest = {name: value for name, value in given.items() if name not in ("data", "test")}
+        data = given.get("data")
+        return OwnStudy(
+            loss=what, train=data, test=given.get("test", data), **{"params": None, **rest}
+        )
+    if not hasattr(what, "turns") or given:
+        beside = f" and {', '.join(given)}" if given else ""
+        msg = (
+            "compare wants a plan (Study, Comparison) alone, or a loss with params and data; "
+            f"got {type(what).__name__}{beside}"
+        )
+        raise TypeError(msg)
+    return what
+
+
+def _claimed(output: str | Path, identity: Mapping[str, Any]) -> results.Folder:
+    """The folder of this run; where there are several processes, the first one makes it."""
+    if jax.process_index() == 0:
+        results.claim(output, identity)
+    meet("the folder is claimed")
+    return results.claim(output, identity)
 
 
 def _after(turns: Turns, part: xr.Dataset) -> tuple[str, Any] | None:

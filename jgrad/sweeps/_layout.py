@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jgrad._trees import paths
@@ -92,3 +93,9 @@ def devices_here(devices: Sequence[Any] | None) -> list[Any]:
     """This process's devices among those given, or all of its own."""
     mine = jax.local_devices()
     return [device for device in devices if device in mine] if devices else mine
+
+
+def meet(what: str) -> None:
+    """Wait for the other processes, if there are any."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)

@@ -9,13 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
-from jax.experimental import multihost_utils
 
 from jgrad import results
 
 from ._entry import Entry
 from ._forecast import Predicted
-from ._layout import Spread, devices_here, share
+from ._layout import Spread, devices_here, meet, share
 from ._program import Point
 from ._progress import Clock
 from ._step import QUANTILES
@@ -68,7 +67,7 @@ class Runner:
         if stored is not None:
             if jax.process_index() == 0:
                 results.save(part, stored)
-            _meet(f"{name} is saved")
+            meet(f"{name} is saved")
             _shard(stored, jax.process_index()).unlink(missing_ok=True)
         return part
 
@@ -86,13 +85,13 @@ class Runner:
         if stored is None:
             msg = "several processes need an output folder that all of them see"
             raise ValueError(msg)
-        count = len(points.learning_rate)
+        count = np.size(points.learning_rate)
         mine = share(count, processes=processes, process=jax.process_index())
         shard = _shard(stored, jax.process_index())
         if len(mine) and not shard.exists():
             own = jax.tree.map(lambda leaf: leaf[mine], points)
             _save_history(train(program, own, examples, devices=devices, **settings), shard)
-        _meet(f"{stored.name} is trained")
+        meet(f"{stored.name} is trained")
         return _merged(
             count, [_load_history(_shard(stored, p)) for p in range(min(processes, count))]
         )
@@ -168,12 +167,6 @@ def _columns(rows: Sequence[dict[str, Any]] | Sequence[Any]) -> dict[str, list[A
     return columns
 
 
-def _meet(what: str) -> None:
-    """Wait for the other processes, if there are any."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)
-
-
 def _shard(stored: Path, process: int) -> Path:
     return stored.with_name(f"{stored.stem}.{process}.npz")
 
@@ -182,10 +175,10 @@ _PROFILE = "profile:"
 
 
 def _save_history(history: History, path: Path) -> None:
-    arrays = {k: v for k, v in history._asdict().items() if k != "profiles"}
-    along = {f"{_PROFILE}{name}": values for name, values in history.profiles.items()}
+    arrays: dict[str, Any] = {k: v for k, v in history._asdict().items() if k != "profiles"}
+    arrays |= {f"{_PROFILE}{name}": values for name, values in history.profiles.items()}
     with results.replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays, **along)
+        np.savez(file, **arrays)
 
 
 def _load_history(path: Path) -> History:

@@ -117,10 +117,10 @@ def settings(trial: Trial) -> dict[str, Any]:
         for field in dataclasses.fields(trial)
         if field.name not in _PARTS
     }
-    named = {kind: name for name, kind in models.ARCHITECTURES.items()}
-    kind = named.get(type(trial.model), type(trial.model).__name__)
+    kind = type(trial.model)
+    named = [name for name, known in models.ARCHITECTURES.items() if known is kind]
     return {
-        "model": kind,
+        "model": named[0] if named else kind.__name__,
         **_fields(trial.model),
         **of_trial,
         **_fields(trial.chain),
