@@ -282,6 +282,51 @@ def test_probe_prints_a_table_and_a_sentence(run, model):
     assert "Over 3 activations the gradient norm" in out
 
 
+FRAMEWORKS = """
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+X = jax.random.normal(jax.random.key(1), (16, 32))
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs):
+        self.layers = nnx.List([nnx.Linear(32, 32, rngs=rngs) for _ in range(3)])
+
+    def __call__(self, x):
+        for layer in self.layers:
+            x = jax.nn.relu(layer(x))
+        return x
+
+
+def of_nnx():
+    return lambda net, x: jnp.mean(net(x) ** 3), Net(nnx.Rngs(0)), X
+
+
+def of_equinox():
+    net = eqx.nn.MLP(32, 32, 32, 3, key=jax.random.key(0))
+    return lambda net, x: jnp.mean(jax.vmap(net)(x) ** 3), net, X
+"""
+
+
+@pytest.mark.loose_promotion
+@pytest.mark.parametrize("name", ["of_nnx", "of_equinox"])
+def test_probe_of_a_chain_says_what_theory_says(run, tmp_path, name):
+    file = tmp_path / f"{name}_model.py"
+    file.write_text(FRAMEWORKS)
+    status, out, _ = run("probe", f"{file}:{name}")
+    assert status == 0
+    assert "; theory predicts that it falls by e^" in out
+    assert "passes on the least of the gradient" in out
+    assert "critical for relu, so that the gradient keeps its size, is 1.41." in out
+    status, out, _ = run("probe", f"{file}:{name}", "--json", "--steps", "2")
+    first, second = (flow["theory"] for flow in json.loads(out)["flows"])
+    np.testing.assert_allclose(first["log_gain"], np.log(0.5) / 2, rtol=1e-6)
+    assert first["sigma_w"] != second["sigma_w"]
+
+
 def test_probe_of_a_loss_with_arrays_by_name(run, model, tmp_path):
     arrays = {"params/layers/0": np.eye(3), "x": np.ones((2, 3), np.float32)}
     np.savez(tmp_path / "a.npz", w=np.eye(3, dtype=np.float32), **arrays)

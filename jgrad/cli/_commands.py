@@ -192,32 +192,38 @@ def probe(
         loss, given, steps=steps, optimizer=optimizer, learning_rate=learning_rate
     )
     told = []
-    for step, flow in stages.items():
-        profile = diagnosis.Profile.of(flow)
+    for stage in stages:
+        profile = diagnosis.Profile.of(stage.flow)
         findings = diagnosis.diagnose(profile, history if len(history) > 1 else None)
-        told.append((step, profile, findings))
+        lines = [diagnosis.headline(profile, stage.chain), diagnosis.narrowest(profile)]
+        if stage.chain is not None:
+            lines.append(str(stage.chain))
+        told.append((stage, profile, lines, findings))
     if as_json:
         dump(
             {
                 "loss": history,
                 "flows": [
                     {
-                        "step": step,
+                        "step": stage.step,
                         "sites": profile.names,
                         "activations": profile.activations,
                         **{name: values[0] for name, values in profile.values.items()},
-                        "headline": diagnosis.headline(profile),
+                        "headline": lines[0],
+                        "narrowest": lines[1],
+                        "theory": stage.chain and stage.chain._asdict(),
                         "findings": findings,
                     }
-                    for step, profile, findings in told
+                    for stage, profile, lines, findings in told
                 ],
             }
         )
         return
-    for step, profile, findings in told:
-        say(f"step {step}, loss {history[step]:.4g}")
+    for stage, profile, lines, findings in told:
+        say(f"step {stage.step}, loss {stage.loss:.4g}")
         show(reports.terminal.flow(profile))
-        say(diagnosis.headline(profile))
+        for line in lines:
+            say(line)
         _tell(findings)
         say()
 

@@ -1,5 +1,7 @@
 """From a measured flow to symptoms, causes and remedies; measured against forecast."""
 
+from ._chain import Chain as Chain
+from ._chain import chain as chain
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare
 from ._diagnose import DEAD as DEAD
@@ -13,6 +15,7 @@ from ._profile import Profile as Profile
 from ._remedies import SATURATED as SATURATED
 from ._span import Span as Span
 from ._span import headline as headline
+from ._span import narrowest as narrowest
 from ._span import span as span
 from ._words import factor as factor
 from ._words import folds as folds

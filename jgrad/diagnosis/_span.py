@@ -106,3 +106,21 @@ def headline(flow: Measured | Profile, forecast: Any = None) -> str:
         rate = compare(forecast, profile).predicted_rate
         said += f"; theory predicts that it {folds(rate)}"
     return said + "."
+
+
+def narrowest(flow: Measured | Profile) -> str:
+    """One sentence on the activation that lets the smallest share of the gradient's norm through.
+
+    Args:
+      flow: as measured; several runs are averaged in the log.
+    """
+    profile = Profile.of(flow)
+    gains = np.array([mean_log(column) for column in profile.path("log_gain").T])
+    if np.isnan(gains).all():
+        return "No gradient goes through any activation."
+    k = int(np.nanargmin(gains))
+    slope = np.sqrt(np.mean(profile.path("slope_second")[:, k]))
+    who = profile.names[k] + (f" ({profile.activations[k]})" if profile.activations[k] else "")
+    least = "" if profile.depth == 1 else "the least of the gradient, "
+    share = factor(float(gains[k]))
+    return f"{who} passes on {least}{share} of its norm; its rms slope is {slope:.2g}."

@@ -195,6 +195,7 @@ class _Walk:
             loops=place.loops,
             reverse=place.reverse,
             select=found.start in known.selected,
+            traced=bool(found.params),
         )
         site = _amended(site, self.amend)
         if site.role == "activation" and found.start not in known.live:

@@ -65,6 +65,7 @@ class Site:
         other site between; for a site in a scan, this may be itself.
       unit_axis: the axis of `shape` that counts units (features, channels), from the end.
       select: a vmap turned its cond into a select, so that both branches run.
+      traced: φ has parameters that are values of the program, as PReLU's slope is.
     """
 
     key: str
@@ -80,6 +81,7 @@ class Site:
     parents: tuple[int, ...] = ()
     unit_axis: int = -1
     select: bool = False
+    traced: bool = False
 
     @property
     def size(self) -> int:
@@ -183,7 +185,8 @@ class _Stretch:
     def __init__(self, graph: Graph, chain: Chain, i: int, j: int):
         self.graph = graph
         self.start, self.end = chain.links[i], chain.links[j]
-        self.nodes = cone(graph, self.start, self.end, chain.nodes)
+        nodes = cone(graph, self.start, self.end, chain.nodes)
+        self.nodes = tuple(sorted({*nodes, *_repeated_numbers(graph, nodes)}))
 
     @functools.cached_property
     def params(self) -> tuple[int, ...]:
@@ -283,6 +286,16 @@ class _Stretch:
         for k in reversed(self.nodes[:-1]):
             (v,) = self.graph.nodes[k].outputs
             yield _Stretch(self.graph, Chain((self.start, v), self.nodes), 0, 1)
+
+
+def _repeated_numbers(graph: Graph, nodes: Sequence[int]) -> Iterator[int]:
+    """The nodes that repeat a number of the text for these to use: a number, and no parameter."""
+    for v in {v for k in nodes for v in graph.nodes[k].inputs}:
+        k = graph.maker.get(v)
+        if k is None or not graph.literals.issuperset(graph.nodes[k].inputs):
+            continue
+        if is_broadcast(graph, graph.nodes[k]):
+            yield k
 
 
 def _params(graph: Graph, start: int, nodes: Sequence[int]) -> tuple[int, ...]:

@@ -159,3 +159,13 @@ def test_a_select_of_ones_own_is_no_branch():
         return jnp.sum(jnp.tanh(kept) * jnp.where(x > 0, jax.nn.relu(h), 0.0))
 
     assert not any(site.select for site in probes.sites(loss)(W, X))
+
+
+def test_a_learnt_parameter_is_told_from_a_number():
+    def loss(params, x):
+        w, slope = params
+        h = jax.nn.elu(x @ w) @ w
+        return jnp.sum(jnp.where(h > 0, h, slope * h) @ w)
+
+    found = probes.sites(loss)((W, jnp.float32(0.3)), X)
+    assert [(s.activation, s.traced) for s in found] == [("elu", False), ("leaky_relu", True)]
