@@ -10,6 +10,7 @@ from jax.extend.core import jaxprs_in_params
 
 from jgrad import models, probes
 from jgrad.models import ARCHITECTURES, build
+from jgrad.models._layers import dropped
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -220,6 +221,14 @@ def test_the_probe_sees_the_activations_and_nothing_else(name, norm):
     assert gates <= {"sigmoid"}
     others = {site.activation for site in sites if not site.key.endswith("gate")}
     assert others == {config.activation}
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    ones = jnp.ones((200, 300))
+    out = np.asarray(dropped(ones, 0.2, jax.random.key(0)))
+    assert set(np.unique(out)) == {np.float32(0), np.float32(1 / 0.8)}
+    assert (out == 0).mean() == pytest.approx(0.2, abs=0.01)  # 6 standard deviations
+    assert dropped(ones, 0.2, None) is ones
 
 
 DEEP = {name: {"depth": 1000} for name in ARCHITECTURES} | {"resnet": {"stages": (1000, 1000)}}
