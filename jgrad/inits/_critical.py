@@ -36,7 +36,8 @@ def critical(
     """The initialiser of weights at the edge of chaos of φ: gradient norms neither grow nor fall.
 
     With σ_w of `theory.critical(phi, sigma_b)`: of several points the first whose variance is
-    stable, else the first. Biases are to be drawn with standard deviation σ_b, by
+    stable, else the first. GELU, SiLU and Mish have only an unstable one at small σ_b: their nets
+    drift off it with depth, as `theory.forecast` tells. Biases are to be drawn with standard deviation σ_b, by
     `jax.nn.initializers.normal(sigma_b)`.
 
     Args:

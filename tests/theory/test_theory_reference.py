@@ -2,14 +2,16 @@
 
 import functools
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from theory_reference import GROUPS, activation, cases, check
 
-from jgrad import activations, inits, theory
+from jgrad import activations, inits, jacobians, optim, theory
 
 MOMENTS = {
     "E_phi": "mean",
@@ -328,9 +330,75 @@ def test_shaped_activations(method):
         check(case, getattr(shape(activation(p["act"]), p["D"]), p["stat"]))
 
 
-def test_lstm_cell_path():
-    (case,) = cases("rnn_linear_fixed", stat="sigmoid(1)^10")
-    check(case, float(1 / (1 + np.exp(-1.0))) ** 10)
+def test_recurrent_networks_with_shared_weights():
+    growth, forgotten = GROUPS["rnn_linear_fixed"]["cases"]
+    n, steps = growth["params"]["N"], growth["params"]["T"]
+    w = np.random.default_rng(0).normal(size=(n, n)) / math.sqrt(n)
+    w = (w + w.T) / 2  # a real largest eigenvalue: the growth settles
+    with jax.enable_x64(True):
+        exponents = jacobians.lyapunov_exponents(
+            lambda h, x: w @ h + x, 1, backward=True, discard=steps // 2
+        )
+        inputs = jnp.zeros((1, steps, n))
+        found = float(exponents(jnp.ones((1, n)), inputs, jax.random.key(0)).value[0, 0])
+        check(growth, abs(found - math.log(np.abs(np.linalg.eigvalsh(w)).max())))
+
+        # An LSTM with zero weights: ∂c_T/∂c_0 is the forget gate's sigmoid(1) at every step.
+        def last(c):
+            for _ in range(10):
+                c = activations.sigmoid(jnp.float64(1.0)) * c
+            return c
+
+        check(forgotten, float(jax.grad(last)(0.3)))
+
+
+def test_normalisation_softmax_and_identical_tokens():
+    """Exact facts of attention, measured by jgrad's Jacobians."""
+    softmax, layer_norm, tokens = GROUPS["attention_exact"]["cases"]
+    with jax.enable_x64(True):
+        found = jacobians.singular_values(jax.nn.softmax)(jnp.array([[0.3, 0.3]]))
+        check(softmax, float(found[0, 0]))
+
+        def norm(x):
+            return (x - x.mean()) / jnp.sqrt(((x - x.mean()) ** 2).mean())
+
+        n = layer_norm["params"]["n"]
+        x = jax.random.normal(jax.random.key(1), (1, n)) * 1.7 + 0.4
+        found = jacobians.singular_values(norm)(x)[0] * x.std()
+        for value in found[: n - 2]:
+            check(layer_norm, float(value))
+        assert np.abs(found[n - 2 :]).max() < 1e-12
+
+        def attend(query, key, value, x):
+            scores = jax.nn.softmax((x @ query) @ (x @ key).T / 2.0)
+            return jnp.sum(jnp.sin(jnp.arange(20.0).reshape(5, 4)) * (scores @ (x @ value)))
+
+        weights = jax.random.normal(jax.random.key(2), (3, 6, 4))
+        alike = jnp.broadcast_to(jax.random.normal(jax.random.key(3), (1, 6)), (5, 6))
+        grads = jax.grad(attend, (0, 1, 2))(*weights, alike)
+        sizes = [float(jnp.linalg.norm(g)) for g in grads]
+        check(tokens, sizes[0] / sizes[2])
+        check(tokens, sizes[1] / sizes[2])
+
+
+@pytest.mark.loose_promotion
+def test_conventions_of_clipping():
+    ours, theirs = GROUPS["clip_conventions"]["cases"]
+    with jax.enable_x64(True):
+        grads = {"w": jnp.array([3.0, 4.0])}
+        clipped, _ = optim.clip("global_norm:1.0").update(grads, optax.EmptyState())
+        assert clipped["w"] == pytest.approx(ours["value"], abs=ours["tol"])
+    torch = pytest.importorskip("torch")
+    w = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    w.grad = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    torch.nn.utils.clip_grad_norm_([w], 1.0)
+    # PyTorch adds 1e-6 to the norm: two parts in 10⁷ less than jgrad's and optax's.
+    assert w.grad.tolist() == pytest.approx(theirs["value"], abs=theirs["tol"])
+
+
+def test_every_group_of_the_file_has_a_test():
+    source = Path(__file__).read_text()
+    assert [g for g in GROUPS if g != "_meta" and f'"{g}"' not in source] == []
 
 
 def test_orthogonal_initialisers_are_isometries():
