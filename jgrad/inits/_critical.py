@@ -37,8 +37,8 @@ def critical(
 
     With σ_w of `theory.critical(phi, sigma_b)`: of several points the first whose variance is
     stable, else the first. GELU, SiLU and Mish have only an unstable one at small σ_b: their nets
-    drift off it with depth, as `theory.forecast` tells. Biases are to be drawn with standard deviation σ_b, by
-    `jax.nn.initializers.normal(sigma_b)`.
+    drift off it with depth, as `theory.forecast` tells. Biases are to be drawn with standard
+    deviation σ_b, by `jax.nn.initializers.normal(sigma_b)`.
 
     Args:
       phi: a name, a catalogue function, or any elementwise JAX function.
