@@ -124,10 +124,10 @@ def mean_and_error(array: xr.DataArray, over: str = "seed") -> tuple[xr.DataArra
 def table(title: str, rows: Sequence[Row]) -> Table:
     """Measured beside predicted, with the difference in standard errors where both are known."""
     drawn = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
-    drawn.add_column("", overflow="fold")
-    for name in ("measured", "± error", "predicted", "off, in errors"):
+    drawn.add_column("", no_wrap=True)
+    for name in ("measured", "± error", "predicted", "in errors"):
         drawn.add_column(name, justify="right", no_wrap=True)
-    drawn.add_column("predicted by", style="dim", overflow="fold")
+    drawn.add_column("by", style="dim", overflow="fold")
     for row in rows:
         off = (row.measured - row.predicted) / row.error if row.error > 0 else math.nan
         numbers = map(reports.terminal.number, (row.measured, row.error, row.predicted))
