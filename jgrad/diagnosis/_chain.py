@@ -72,8 +72,8 @@ def chain(loss: Callable[..., Any], args: Sequence[Any], flow: Flow) -> Chain | 
       >>> said.log_gain.round(3).tolist(), round(said.critical, 3)
       ([-0.347, -0.347, -0.347], 1.414)
     """
-    phis = [_phi(site) for site in flow.sites]
-    if None in phis or not _follow_each_other(flow) or _normalised(loss, args):
+    phis = {site.key: phi for site in flow.sites if (phi := _phi(site)) is not None}
+    if len(phis) < len(flow) or not _follow_each_other(flow) or _normalised(loss, args):
         return None
     leaves = jax.tree.leaves(probes.pure_call(loss, args)[1][0])
     fed = probes.weights(loss)(*args)
@@ -84,12 +84,11 @@ def chain(loss: Callable[..., Any], args: Sequence[Any], flow: Flow) -> Chain | 
         if sigma is None:
             return None
         sigmas.append(sigma)
-    by_key = dict(zip(flow, phis, strict=True))
     q = np.asarray(flow.profile("z_second"), np.float64)
     if q.ndim != 1 or not np.isfinite(q).all() or not np.all(q > 0):
         return None
     slopes = [
-        theory.dual(by_key[key])(here, here, here)[1]
+        theory.dual(phis[key])(here, here, here)[1]
         for (key, _), here in zip(flow.positions, q, strict=True)
     ]
     log_sigma = np.log(sigmas)
@@ -100,7 +99,7 @@ def chain(loss: Callable[..., Any], args: Sequence[Any], flow: Flow) -> Chain | 
         linear_log_gain=np.concatenate([[np.nan], log_sigma[1:]]),
         activation=activation,
         sigma_w=float(np.sqrt(np.mean(np.square(sigmas[1:] or sigmas)))),
-        critical=_critical(activation, phis[0]),
+        critical=_critical(activation, next(iter(phis.values()))),
     )
 
 

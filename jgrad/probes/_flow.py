@@ -154,11 +154,10 @@ class Flow(Mapping):
     def __str__(self) -> str:
         header, *rows = _table(self)
         widths = [max(len(row[k]) for row in (header, *rows)) for k in range(len(header))]
-        left = ("site", "activation")
 
         def line(row):
             cells = [
-                cell.ljust(width) if title in left else cell.rjust(width)
+                cell.ljust(width) if title in _TEXTS else cell.rjust(width)
                 for title, cell, width in zip(header, row, widths, strict=True)
             ]
             return "  ".join(cells).rstrip()
@@ -166,6 +165,19 @@ class Flow(Mapping):
         return "\n".join([line(header), *(line(row) for row in rows), *_footer(self)])
 
     __repr__ = __str__
+
+    def __rich__(self) -> Any:
+        # Only rich calls this, so it is there.
+        from rich.table import Table
+        from rich.text import Text
+
+        header, *rows = _table(self)
+        table = Table(caption="\n".join(_footer(self)), caption_justify="left")
+        for title in header:
+            table.add_column(title, justify="left" if title in _TEXTS else "right")
+        for row in rows:
+            table.add_row(*map(Text, row))  # as it is: "[0]" is a step, and no markup
+        return table
 
     def _repr_html_(self) -> str:
         header, *rows = (tuple(map(html.escape, row)) for row in _table(self))
@@ -176,6 +188,9 @@ class Flow(Mapping):
         foot = "<br>".join(map(html.escape, _footer(self)))
         return f"<table><tr>{head}</tr>{body}</table><p>{foot}</p>"
 
+
+# Columns of the table that hold words.
+_TEXTS = ("site", "activation")
 
 _SCALARS = ("log_gain", "slope_mean", "zero_slope_share", "dead_share", "nonfinite")
 

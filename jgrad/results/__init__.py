@@ -7,6 +7,8 @@ from ._files import provenance as provenance
 from ._files import replacing as replacing
 from ._files import save as save
 from ._files import software as software
+from ._flow import flow_dataframe as flow_dataframe
+from ._flow import flow_dataset as flow_dataset
 from ._merge import merge as merge
 from ._read import rate_window as rate_window
 from ._read import steps_to as steps_to
