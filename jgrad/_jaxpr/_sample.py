@@ -39,7 +39,8 @@ def sample(
                 if v not in values:
                     values[v] = _number(graph, v, graph.constants[v])
             values.update(zip(node.outputs, _apply(node, values), strict=True))
-        return values[end].astype(jnp.float32)
+        # What does not depend on x is one number.
+        return jnp.broadcast_to(values[end].astype(jnp.float32), x.shape)
 
     # Of several processes each has its own host; another's cannot be computed on.
     host = jax.local_devices(backend="cpu")[0]

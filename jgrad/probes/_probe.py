@@ -1,5 +1,6 @@
 """The probe's two faces: the sites of a function, and its gradients with their flow."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,10 +44,10 @@ def sites(
       tanh (5, 2)
     """
 
-    def sites_of_fn(*args: Any) -> tuple[Site, ...]:
-        pure, pure_args = fn, args
+    def sites_of_fn(*args: Any, **named: Any) -> tuple[Site, ...]:
+        pure, pure_args = functools.partial(fn, **named) if named else fn, args
         if any(map(is_module, args)):
-            parts = split(fn, args, has_aux=False)
+            parts = split(pure, args, has_aux=False)
             pure, pure_args = parts.loss, (parts.states, *parts.args)
         graph, _ = trace_call(pure, pure_args)
         _, kept, seen = plan(graph, [True] * len(graph.inputs), opaque=opaque, amend=amend)
@@ -68,8 +69,9 @@ def value_grad_and_flow(
 ) -> Callable[..., tuple[Any, Any, Flow]]:
     """A function of loss's arguments that gives its value, its gradients and their flow.
 
-    Value and gradients are the plain function's, as of `jax.value_and_grad`. Works under `jit`,
-    `vmap`, `scan` and on sharded arrays; the flow is a pytree of arrays.
+    Value and gradients are the plain function's, as of `jax.value_and_grad`; named arguments are
+    handed on. Works under `jit`, `vmap`, `scan` and on sharded arrays, and may be differentiated
+    again, forwards (`jvp`, `jacfwd`) as well as backwards; the flow is a pytree of arrays.
 
     Args:
       loss: any JAX function with a scalar result.
@@ -104,15 +106,19 @@ def value_grad_and_flow(
         msg = f"every={every}, wanted a number of steps, at least 1"
         raise ValueError(msg)
 
-    def on_steps(step: Any, *args: Any) -> tuple[Any, Any, Flow]:
-        return value_grad_and_flow_of_loss(*args, step=step)
+    def on_steps(step: Any, *args: Any, **named: Any) -> tuple[Any, Any, Flow]:
+        return at_step(step, args, named)
 
-    def value_grad_and_flow_of_loss(*args: Any, step: Any = 0) -> tuple[Any, Any, Flow]:
+    def value_grad_and_flow_of_loss(*args: Any, **named: Any) -> tuple[Any, Any, Flow]:
+        return at_step(0, args, named)
+
+    def at_step(step, args, named):
+        of_args = functools.partial(loss, **named) if named else loss
         nums = _positions(argnums, len(args))
         if not any(map(is_module, args)):
-            value, grads, flow = probe(loss, args, nums, step, has_aux=has_aux)
+            value, grads, flow = probe(of_args, args, nums, step, has_aux=has_aux)
         else:
-            parts = split(loss, args, has_aux)
+            parts = split(of_args, args, has_aux)
             shifted = tuple(k + 1 for k in nums)
             pure_args = (parts.states, *parts.args)
             value, grads, flow = probe(parts.loss, pure_args, shifted, step, has_aux=True)
@@ -169,7 +175,7 @@ def gradient_flow(loss: Callable[..., Any], **options: Any) -> Callable[..., Flo
       [0.0]
     """
     probed = value_grad_and_flow(loss, **options)
-    return lambda *args: probed(*args)[2]
+    return lambda *args, **named: probed(*args, **named)[2]
 
 
 def trace_call(fn: Callable[..., Any], args: Sequence[Any]) -> tuple[Graph, Any]:

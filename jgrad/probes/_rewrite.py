@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -87,8 +88,8 @@ def rewrite(
       (1.99..., 2.0)
     """
 
-    def rewritten(*args: Any) -> Any:
-        graph, out_tree = trace_call(fn, args)
+    def rewritten(*args: Any, **named: Any) -> Any:
+        graph, out_tree = trace_call(functools.partial(fn, **named) if named else fn, args)
         whole, sites, _ = plan(graph, [True] * len(graph.inputs), opaque=opaque, amend=amend)
         chosen = _choose(rule, sites)
 

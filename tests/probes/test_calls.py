@@ -1,0 +1,95 @@
+"""Ways of calling a probed function: named arguments, donated buffers, accumulation, jvp."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jgrad import probes
+
+pytestmark = pytest.mark.loose_promotion
+
+
+def normal(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+W, X = normal(0, 3, 4), normal(1, 8, 3)
+
+
+def loss(w, x, *, scale=1.0):
+    return scale * jnp.sum(jnp.tanh(x @ w) ** 2)
+
+
+PROBED = probes.value_grad_and_flow(loss)
+
+
+def close(got, wanted):
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5)
+
+
+def test_named_arguments_are_handed_on():
+    value, grads, flow = PROBED(W, X, scale=jnp.float32(2.0))
+    close((value, grads), jax.value_and_grad(loss)(W, X, scale=2.0))
+    (key,) = flow
+    assert probes.gradient_flow(loss)(W, X, scale=2.0)[key].site == flow[key].site
+    assert len(probes.sites(loss)(W, X, scale=2.0)) == 1
+    close(probes.rewrite(loss, {"tanh": "identity"})(W, X, scale=2.0), 2 * jnp.sum((X @ W) ** 2))
+
+
+def test_donated_buffers():
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(w, x):
+        _, grads, flow = PROBED(w, x)
+        return w - 0.1 * grads, flow
+
+    w, _ = step(W + 0, X)
+    w, _ = step(w, X)
+    plain = W
+    for _ in range(2):
+        plain -= 0.1 * jax.grad(loss)(plain, X)
+    close(w, plain)
+
+
+def test_accumulated_over_micro_batches():
+    def accumulated(w, xs):
+        zeros = jax.tree.map(
+            lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(PROBED, w, xs[0])
+        )
+        add = lambda total, x: (jax.tree.map(jnp.add, total, PROBED(w, x)), None)  # noqa: E731
+        return jax.lax.scan(add, zeros, xs)[0]
+
+    value, grads, flow = jax.jit(accumulated)(W, X.reshape(4, 2, 3))
+    whole_value, whole_grads, whole = PROBED(W, X)
+    close((value, grads), (whole_value, whole_grads))
+    (key,) = whole
+    assert float(flow.passes) == 4
+    assert float(flow[key].count) == float(whole[key].count)
+    close(flow[key].log_gain, whole[key].log_gain)
+
+
+def test_forwards_and_backwards_over_the_probe():
+    def value(w):
+        return PROBED(w, X)[0]
+
+    def gradient(w):
+        return PROBED(w, X)[1]
+
+    plain = jax.grad(loss)
+    tangent = normal(2, 3, 4)
+    close(jax.jacfwd(value)(W), plain(W, X))
+    close(jax.jvp(gradient, (W,), (tangent,)), jax.jvp(lambda w: plain(w, X), (W,), (tangent,)))
+    close(
+        jax.grad(lambda w: jnp.sum(gradient(w) ** 2))(W),
+        jax.grad(lambda w: jnp.sum(plain(w, X) ** 2))(W),
+    )
+
+
+def test_a_batch_of_no_examples():
+    flow = jax.jit(probes.gradient_flow(loss))(W, jnp.zeros((0, 3)))
+    (site,) = flow.values()
+    assert float(site.count) == 0
+    assert "no gradient comes through" in str(flow)
