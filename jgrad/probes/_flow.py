@@ -13,8 +13,8 @@ import numpy as np
 
 from jgrad._names import unknown
 
-from ._measures import log_norm, read_count
 from ._sites import Site
+from ._sums import log_norm, read_count
 
 #: A place along the main path: the site's key and the step of the scans that it stands in.
 Position = tuple[str, tuple[int, ...]]

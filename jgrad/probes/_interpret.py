@@ -14,6 +14,7 @@ from jgrad.activations import log_slope
 from ._measures import Backward, Forward, Measure
 from ._plan import Plan
 from ._sites import Found, Site
+from ._sums import Term, sums
 
 #: One site's sums by name.
 Sums = Mapping[str, jax.Array]
@@ -41,19 +42,20 @@ def _shapes(site: Site, measures: Sequence[Measure]) -> Mapping[str, jax.ShapeDt
 
 
 def _forward(measures: Sequence[Measure], view: Forward) -> dict[str, jax.Array]:
-    sums = {"visits": jnp.ones((), view.z.dtype)}
-    for measure in measures:
-        if measure.on == "forward":
-            sums |= measure.sums(view)
-    return sums
+    visits = {"visits": jnp.ones((), view.z.dtype)}
+    return visits | _sums_of("forward", measures, view)
 
 
 def _backward(measures: Sequence[Measure], view: Backward) -> dict[str, jax.Array]:
-    sums: dict[str, jax.Array] = {}
+    return _sums_of("backward", measures, view)
+
+
+def _sums_of(on: str, measures: Sequence[Measure], view: Any) -> dict[str, jax.Array]:
+    terms: dict[str, Term] = {}
     for measure in measures:
-        if measure.on == "backward":
-            sums |= measure.sums(view)
-    return sums
+        if measure.on == on:
+            terms |= measure.terms(view)
+    return sums(terms, view.unit_axis)
 
 
 #: What is done at a site: `at_site(place of the site, found, φ, z, params, its extra) -> a`.
@@ -144,13 +146,13 @@ def _probed(
         return a, (pullback, _forward(measures, view))
 
     def backward(kept, da):
-        pullback, sums = kept
+        pullback, seen = kept
         dz, dparams = pullback(da)
         slope, _ = pullback(jnp.ones_like(da))
         wide_da, wide_dz, wide_slope = map(at_least_float32, (da, dz, slope))
         view = Backward(wide_da, wide_dz, wide_slope, unit_axis)
-        sums = sums | _backward(measures, view)
-        return dz, dparams, jax.tree.map(lambda sum_: _jaxpr.varying_like(sum_, da), sums)
+        seen = seen | _backward(measures, view)
+        return dz, dparams, jax.tree.map(lambda sum_: _jaxpr.varying_like(sum_, da), seen)
 
     probed.defvjp(forward, backward)
     return probed

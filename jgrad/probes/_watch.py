@@ -12,7 +12,7 @@ from jgrad._trees import paths
 from jgrad._types import PyTree
 
 from ._flow import Flow
-from ._measures import norm, windows
+from ._sums import Squares, norm, sums
 
 
 def tap(x: jax.Array, name: str) -> jax.Array:
@@ -84,12 +84,12 @@ def watch(
 
 def _norms(tree: PyTree) -> dict[str, jax.Array]:
     """Leaf path → its norm; "total" → that of all."""
-    sums = {
-        path: windows(at_least_float32(jnp.asarray(leaf)))
-        for path, leaf in zip(paths(tree), jax.tree.leaves(tree), strict=True)
+    leaves = [at_least_float32(jnp.asarray(leaf)) for leaf in jax.tree.leaves(tree)]
+    squares = {
+        path: sums({"": Squares(leaf)})[""] for path, leaf in zip(paths(tree), leaves, strict=True)
     }
-    sums["total"] = jnp.sum(jnp.stack(list(sums.values())), axis=0)
-    return {leaf: norm(of_leaf) for leaf, of_leaf in sums.items()}
+    squares["total"] = jnp.sum(jnp.stack(list(squares.values())), axis=0)
+    return {leaf: norm(of_leaf) for leaf, of_leaf in squares.items()}
 
 
 class Remembered(NamedTuple):
