@@ -253,9 +253,9 @@ def paint(figure: Figure, data: xr.Dataset) -> None:
         panel.plot(data.angle, data.gradient.sel(net=net), color=colour, lw=1.2)
         panel.set_ylabel(net)
         panel.set_yticks([0])
+        panel.set_xticks([0, math.pi, 2 * math.pi], ["0", "π", "2π"])
     panels[0].set_title(f"df/dt along a circle of inputs, {data.drawn_depth} layers")
     panels[-1].set_xlabel("angle t")
-    panels[-1].set_xticks([0, math.pi, 2 * math.pi], ["0", "π", "2π"])
 
 
 EXPERIMENT = Experiment(
@@ -263,7 +263,7 @@ EXPERIMENT = Experiment(
     question="Do the gradients of deep networks shatter into white noise?",
     source="Balduzzi et al., 2017, The Shattered Gradients Problem, arXiv:1702.08591",
     scales={
-        "tiny": {"depths": [1, 3], "drawn_depth": 3, "width": 48, "batch": 8, "seeds": 3},
+        "tiny": {"depths": [2], "drawn_depth": 2, "width": 48, "batch": 8, "seeds": 3},
         "small": {
             "depths": [1, 2, 3, 4, 6, 8, 12, 16, 24],
             "drawn_depth": 24,

@@ -158,9 +158,8 @@ def fixed_point(
       (0.607047, 1.0, 16.1082, True)
     """
     _checks.wanted(0 < keep <= 1, "keep, a probability", "0 < keep ≤ 1", keep)
-    if q0 == 0:
-        q0 = 1e-40
-    kept = sigma_w / math.sqrt(keep)
+    # NumPy's numbers are let in; Python's come out.
+    kept, sigma_b, q0 = float(sigma_w) / math.sqrt(keep), float(sigma_b), float(q0) or 1e-40
     points = fixed_variances(phi, kept, sigma_b, q0=q0, kinks=kinks)
     layer = variance_map(phi, kept, sigma_b, kinks=kinks)
     drift = layer(q0) / q0 - 1

@@ -117,3 +117,9 @@ def test_homogeneous_activations_have_one_width():
     ((sigma_w, q),) = theory.critical(lambda x: jnp.maximum(x, 0.3 * x))
     assert sigma_w == pytest.approx((2 / 1.09) ** 0.5, rel=1e-12)
     assert q == 1.0
+
+
+def test_numbers_of_numpy_give_numbers_of_python():
+    point = theory.fixed_point("tanh", np.float64(1.3), np.float64(0.3))
+    assert type(point.stable) is bool
+    assert point == theory.fixed_point("tanh", 1.3, 0.3)
