@@ -251,7 +251,7 @@ EXPERIMENT = Experiment(
     scales={
         "tiny": {
             "sigmas": [1.0, 1.3, 2.5],
-            "depths": [2, 6],
+            "depths": [2, 12],
             "width": 16,
             "steps": 30,
             "batch": 16,
