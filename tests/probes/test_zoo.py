@@ -307,6 +307,42 @@ def associative(w, x):
     return jnp.sum(jax.lax.associative_scan(jnp.add, jnp.tanh(x @ w)) ** 2)
 
 
+# Pairs first, then pairs of pairs; no pair is left over for one of its calls.
+@program(*(("tanh", (n, 6), ()) for n in (2, 1, 0, 2)))
+def associative_with_an_activation(w, x):
+    return jnp.sum(jax.lax.associative_scan(lambda a, b: jnp.tanh(a + b), x @ w)[:4] * X[:4])
+
+
+@program(("relu", (5, 6), ()))
+def loop_with_an_activation(w, x):
+    h = x @ w
+    still = jax.lax.while_loop(
+        lambda h: jnp.sum(h**2) > 1.0, lambda h: 0.5 * jnp.tanh(h), jax.lax.stop_gradient(h)
+    )
+    return jnp.sum(jax.nn.relu(h) * still)
+
+
+@program(("sin", (5, 6), ()), ("tanh", (5, 6), ()), ("relu", (5, 6), ()))
+def branches_under_a_vmap(w, x):
+    def one(row):
+        return jax.lax.cond(
+            row.sum() > 0, lambda row: jax.nn.relu(row @ w), lambda row: jnp.tanh(row @ w), row
+        )
+
+    return jnp.sum(jax.vmap(one)(jnp.sin(x @ w)) * X)
+
+
+@program(("tanh", (5, 6), ()), ("relu", (5, 6), ()), ("sigmoid", (5, 6), ()))
+def two_behind_one(w, x):
+    h = jnp.tanh(x @ w)
+    return jnp.sum(jax.nn.relu(h) * X + jax.nn.sigmoid(-h) * (1 - X))
+
+
+@program(("tanh", (2, 5, 4, 6), ()), args=(W, normal(6, 2, 5, 4, 6)))
+def nested_vmaps(w, x):
+    return jnp.sum(jax.vmap(jax.vmap(jax.vmap(lambda row: jnp.tanh(row @ w))))(x) ** 2)
+
+
 @program(("identity", (5, 6), ()), ("tanh", (5, 6), ()))
 def tapped(w, x):
     return jnp.sum(jnp.tanh(probes.tap(x @ w, "logits") @ w))
