@@ -2,16 +2,20 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jgrad import diagnosis, probes
+from jgrad._names import lookup
+from jgrad._trees import paths
 from jgrad._types import Elementwise
 from jgrad.activations import Traits
 
-__all__ = ["Failure", "check_activation", "failures_of_activation"]
+__all__ = ["Failure", "assert_gradients_flow", "check_activation", "failures_of_activation"]
 
 #: x ↦ (φ(x), φ'(x)).
 _Measure = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
@@ -33,6 +37,54 @@ class Failure:
 
     def __str__(self) -> str:
         return f"{self.clause}, at {self.where}: {self.detail}"
+
+
+def assert_gradients_flow(
+    loss: Callable[..., Any],
+    *args: Any,
+    argnums: int = 0,
+    allow: Collection[str] = (),
+) -> None:
+    """Asserts that the gradient of a loss gets everywhere, and has a size there.
+
+    Every leaf of what is differentiated has a gradient that is finite and not all 0, and along the
+    activations nothing is found that `diagnosis` calls a symptom: no vanishing, no exploding, no
+    dead units.
+
+    Args:
+      loss: a function with a scalar result.
+      *args: its arguments; the parameters may be a Flax NNX module.
+      argnums: which of them is differentiated.
+      allow: symptoms that are no failure, out of `diagnosis.SYMPTOMS`.
+
+    Raises:
+      AssertionError: lists the leaves without a gradient, and what was found.
+      ValueError: there is no such symptom.
+
+    Example:
+      >>> def loss(params, x):
+      ...     return jnp.sum(jnp.tanh(x @ params["used"]) ** 2)
+      >>> params = {"used": jnp.eye(3), "unused": jnp.ones(2)}
+      >>> assert_gradients_flow(loss, params, jnp.ones((2, 3)))
+      Traceback (most recent call last):
+      ...
+      AssertionError: the gradient does not flow:
+      - unused: its gradient is 0 everywhere
+    """
+    for symptom in allow:
+        lookup(diagnosis.SYMPTOMS, symptom, "symptom")
+    _, grads, flow = probes.value_grad_and_flow(loss, argnums)(*args)
+    said = []
+    for path, leaf in zip(paths(grads), jax.tree.leaves(grads), strict=True):
+        bad = int(jnp.sum(~jnp.isfinite(leaf)))
+        if bad:
+            said.append(f"{path}: {bad} of {leaf.size} numbers of its gradient are not finite")
+        elif leaf.size and not jnp.any(leaf):
+            said.append(f"{path}: its gradient is 0 everywhere")
+    said += [str(f) for f in diagnosis.diagnose(flow) if f.fault and f.symptom not in allow]
+    if said:
+        msg = "the gradient does not flow:\n" + "\n".join(f"- {line}" for line in said)
+        raise AssertionError(msg)
 
 
 def check_activation(phi: Elementwise, traits: Traits | None = None) -> None:
