@@ -20,6 +20,7 @@ from ._graph import trace as trace
 from ._layout import rebuild as rebuild
 from ._layout import scan_split as scan_split
 from ._layout import varying_like as varying_like
+from ._layout import whole as whole
 from ._sample import sample as sample
 from ._selects import selected as selected
 from ._tap import tap as tap

@@ -91,6 +91,13 @@ def varying_like(x: Any, like: Any) -> Any:
     return jax.lax.pcast(x, tuple(axes), to="varying") if axes else x
 
 
+def whole(x: Any) -> Any:
+    """`x`, whole on every device; itself unless it is split over axes of an explicit mesh."""
+    spec = jax.typeof(x).sharding.spec
+    split = any(axes is not None for axes in spec)
+    return jax.sharding.reshard(x, jax.sharding.PartitionSpec()) if split else x
+
+
 def _varying(x: Any) -> frozenset[Any]:
     aval = jax.typeof(x)
     kind_of_axes = getattr(aval, "manual_axis_type", None)

@@ -152,7 +152,9 @@ def _probed(
         wide_da, wide_dz, wide_slope = map(at_least_float32, (da, dz, slope))
         view = Backward(wide_da, wide_dz, wide_slope, unit_axis)
         seen = seen | _backward(measures, view)
-        return dz, dparams, jax.tree.map(lambda sum_: _jaxpr.varying_like(sum_, da), seen)
+        # A sink is whole, and so must be what comes back for it.
+        seen = jax.tree.map(lambda sum_: _jaxpr.varying_like(_jaxpr.whole(sum_), da), seen)
+        return dz, dparams, seen
 
     probed.defvjp(forward, backward)
     return probed

@@ -55,7 +55,7 @@ def messages(fn, *args):
 
 
 @needs_devices
-@pytest.mark.parametrize("axis_type", [AxisType.Auto])
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_a_sharded_batch_costs_one_message(axis_type):
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(axis_type,))
     probed = probes.value_grad_and_flow(net, measures="all")
@@ -67,6 +67,33 @@ def test_a_sharded_batch_costs_one_message(axis_type):
         assert ours["all-reduce"] <= plain["all-reduce"] + 1
         assert ours - plain <= collections.Counter({"all-reduce": 1})
         same(jax.jit(probed)(ws, x), here)
+
+
+@needs_devices
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_sharded_parameters_give_the_same(axis_type):
+    mesh = jax.make_mesh((4, 2), ("batch", "model"), axis_types=(axis_type,) * 2)
+
+    def loss(ws, x):
+        h = jnp.tanh(x @ ws[0])
+        where = None if axis_type == AxisType.Auto else BATCH
+        return jnp.mean(jnp.tanh(jnp.dot(h, ws[1], out_sharding=where)) ** 2)
+
+    probed = probes.value_grad_and_flow(loss)
+    here = jax.jit(probes.value_grad_and_flow(net))(W, X)
+    with jax.set_mesh(mesh):
+        columns, rows = PartitionSpec(None, "model"), PartitionSpec("model", None)
+        ws = [
+            jax.device_put(w, NamedSharding(mesh, spec))
+            for w, spec in zip(W, (columns, rows), strict=True)
+        ]
+        x = jax.device_put(X, NamedSharding(mesh, BATCH))
+        # On an explicit mesh the counts of units that are spread over it come together.
+        gathered = 0 if axis_type == AxisType.Auto else 4
+        assert messages(probed, ws, x)["all-gather"] <= gathered
+        (value, grads, flow), (_, _, wanted) = jax.jit(probed)(ws, x), here
+        same((value, grads), here[:2])
+        same(list(flow.sums.values()), list(wanted.sums.values()))
 
 
 @needs_devices
