@@ -17,6 +17,9 @@ QUANTITIES = (
     "dead_share",
 )
 
+#: The measures behind them.
+MEASURES = ("moments", "gains", "sloped")
+
 
 def profiles(flow: Flow | None, scope: str | None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """(quantity → [*batch, depth] in float32, labels), along the main path; input side first.

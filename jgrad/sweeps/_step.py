@@ -15,6 +15,7 @@ from jgrad.probes import Flow
 
 from ._objective import Judged
 from ._program import Point, Program
+from ._record import MEASURES
 
 #: Which quantiles over a chunk's steps are kept of the gradient's norm.
 QUANTILES = (0.05, 0.5, 0.95)
@@ -94,7 +95,9 @@ def chunk(program: Program, *, probed: bool) -> Callable[..., tuple[Carry, Chunk
         return value * scale, state
 
     plain = jax.value_and_grad(loss, has_aux=True)
-    telling = probes.value_grad_and_flow(loss, has_aux=True) if probed else plain
+    telling = plain
+    if probed:
+        telling = probes.value_grad_and_flow(loss, has_aux=True, measures=MEASURES)
 
     def run(
         carry: Carry,

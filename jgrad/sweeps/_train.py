@@ -19,6 +19,9 @@ from ._program import Point, Program
 from ._record import profiles
 from ._step import Carry, Examples, chunk, start
 
+#: Bytes of a CPU's cache that one core can count on.
+_CACHE = 2 * 2**20
+
 
 class History(NamedTuple):
     """What a training leaves, [points, chunks, ...] throughout, on the host.
@@ -131,7 +134,7 @@ def train(
 
 
 class _Run:
-    """A training laid out on devices: its arrays, its compiled chunk, where it stands."""
+    """A training laid out on devices: its arrays, where it stands, the batches that come next."""
 
     def __init__(
         self,
@@ -150,6 +153,7 @@ class _Run:
         self.examples = jax.tree.map(jnp.asarray, examples)
         self.train_count = len(jax.tree.leaves(examples.train)[0])
         self.carry: Carry | None = None
+        self.next: jax.Array | None = None
 
     @property
     def any_alive(self) -> bool:
@@ -162,18 +166,32 @@ class _Run:
         Compiled for all of a device's points at once; where that asks for more than the memory,
         once more for groups that fit.
         """
-        compiled, need = self._compile(self.width)
+        width = _even(self.width, self._cached)
+        compiled, need = self._compile(width)
         if need > memory:
-            alone = need / self.width
+            alone = need / width
             if alone > memory:
                 msg = (
                     f"one training needs about {_mebibytes(alone)} ({alone:.0f} bytes), "
                     f"a device has {_mebibytes(memory)}"
                 )
                 raise ValueError(msg)
-            groups = -(-self.width // int(memory // alone))
-            compiled, _ = self._compile(-(-self.width // groups))
+            compiled, _ = self._compile(_even(self.width, int(memory // alone)))
         return compiled
+
+    @property
+    def _cached(self) -> int:
+        """How many points at once: on a CPU no more than its cache holds, else all.
+
+        Counted are parameters and optimiser memory, three times: as they were, their gradient, and
+        as they will be.
+        """
+        if self.devices[0].platform != "cpu":
+            return self.width
+        one = jax.eval_shape(jax.vmap(lambda point: start(self.program, point)), self.points)
+        count = np.shape(self.points.learning_rate)[0]
+        held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one)) / count
+        return max(1, int(_CACHE // (3 * held)))
 
     def _compile(self, width: int) -> tuple[Callable[[int], Any], float]:
         groups = -(-self.width // width)
@@ -229,7 +247,8 @@ class _Run:
 
         # A chunk hands its carry on as it lies, so that the next one takes it without a copy.
         lies = jax.tree.map(lambda leaf: leaf.sharding, carry)
-        arguments = (carry, seeds, rates, np.uint32(0), drawn(0), examples)
+        self.next = drawn(0)
+        arguments = (carry, seeds, rates, np.uint32(0), self.next, examples)
         compiled = (
             jax.jit(fn, donate_argnums=0, out_shardings=(lies, everywhere))
             .lower(*arguments)
@@ -239,8 +258,10 @@ class _Run:
 
         def advance(first: int) -> Any:
             self.carry, left = compiled(
-                self.carry, seeds, rates, np.uint32(first), drawn(first), examples
+                self.carry, seeds, rates, np.uint32(first), self.next, examples
             )
+            # While the devices work, the host draws what comes next.
+            self.next = drawn(first + self.program.chunk)
             return left
 
         return advance, _need(compiled)
@@ -269,6 +290,16 @@ class _Run:
             return self.program.objective.loss(params, state, batch, jax.random.key(0))[0]
 
         return bool(probes.sites(loss)(params))
+
+
+def _even(count: int, most: int) -> int:
+    """The size of as few groups as there can be of `count` points, at most `most` in each.
+
+    Example:
+      >>> _even(10, 4), _even(10, 5), _even(3, 8)
+      (4, 5, 3)
+    """
+    return -(-count // -(-count // most))
 
 
 def _padded(points: Point, multiple: int) -> Point:

@@ -1,6 +1,7 @@
 """Sweeps against the same trainings as a plain PyTorch loop; depth, points, what the flow costs."""
 
 import argparse
+import itertools
 import os
 import statistics
 import time
@@ -20,6 +21,7 @@ from jgrad.sweeps import Examples, Point, Program, Supervised
 from jgrad.sweeps import _train as engine
 
 WIDTH, BATCH, CHUNK, CLIP, RATE = 64, 64, 20, 1.0, 0.05
+STEPS = 600
 
 
 def training(depth: int, points: int, steps: int) -> tuple[Program, Point, Examples]:
@@ -45,25 +47,24 @@ def training(depth: int, points: int, steps: int) -> tuple[Program, Point, Examp
 
 def seconds_a_step(depth: int, points: int, steps: int, *, flow: bool = True) -> float:
     """Of a whole sweep, without compiling, for all points together."""
-    recording = mock.patch.object(engine._Run, "_has_sites", lambda _: flow)
-    with recording:
+    with mock.patch.object(engine._Run, "_has_sites", return_value=flow):
         return sweeps.train(*training(depth, points, steps)).train_seconds / steps
 
 
 def torch_loop(depth: int, *, compiled: bool) -> Callable[[int], float]:
-    """A function of a number of steps: seconds a step of one training in PyTorch, or NaN."""
+    """A function of a number of steps: seconds a step of one training in PyTorch.
+
+    It leaves the same curves as a sweep: the loss of each step, the test accuracy of each chunk.
+    """
     import torch
     from torch import nn
 
     torch.set_num_threads(1)  # with more, networks of this size are slower
     task = data.load("digits")
-    x, y = torch.from_numpy(task.x_train), torch.from_numpy(task.y_train).long()
+    x, x_test = map(torch.from_numpy, (task.x_train, task.x_test))
+    y, y_test = (torch.from_numpy(labels).long() for labels in (task.y_train, task.y_test))
     widths = [task.shape[0], *[WIDTH] * depth]
-    layers = [
-        part
-        for a, b in zip(widths, widths[1:], strict=False)
-        for part in (nn.Linear(a, b), nn.Tanh())
-    ]
+    layers = [part for a, b in itertools.pairwise(widths) for part in (nn.Linear(a, b), nn.Tanh())]
     net = nn.Sequential(*layers, nn.Linear(WIDTH, task.classes))
     optimizer = torch.optim.SGD(net.parameters(), RATE)
     forward = torch.compile(net) if compiled else net
@@ -72,12 +73,18 @@ def torch_loop(depth: int, *, compiled: bool) -> Callable[[int], float]:
 
     def run(steps: int) -> float:
         start = time.perf_counter()
-        for _ in range(steps):
+        losses, accuracies = [], []
+        for step in range(steps):
             drawn = torch.from_numpy(generator.integers(0, len(x), BATCH))
             optimizer.zero_grad()
-            measure(forward(x[drawn]), y[drawn]).backward()
+            loss = measure(forward(x[drawn]), y[drawn])
+            loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), CLIP)
             optimizer.step()
+            losses.append(loss.detach())
+            if step % CHUNK == CHUNK - 1:
+                with torch.no_grad():
+                    accuracies.append((net(x_test).argmax(-1) == y_test).float().mean())
         return (time.perf_counter() - start) / steps
 
     return run
@@ -95,9 +102,9 @@ def throughput(rounds: int, points: int) -> None:
     ours: list[float] = []
     theirs: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(rounds):
-        ours.append(points / seconds_a_step(10, points, 200))
+        ours.append(points / seconds_a_step(10, points, STEPS))
         for name, run in loops.items():
-            theirs[name].append(1 / run(200))
+            theirs[name].append(1 / run(STEPS))
     print(f"{points} points, 10×{WIDTH}, batch {BATCH}, {jax.device_count()} devices")
     print(f"jgrad           {max(ours):8.0f} point-steps/s (median {statistics.median(ours):.0f})")
     for name, found in theirs.items():
@@ -112,7 +119,7 @@ def throughput(rounds: int, points: int) -> None:
 def recording(rounds: int, points: int) -> None:
     """What a flow every CHUNK steps costs, in turn with none."""
     pairs = [
-        seconds_a_step(10, points, 200) / seconds_a_step(10, points, 200, flow=False)
+        seconds_a_step(10, points, STEPS) / seconds_a_step(10, points, STEPS, flow=False)
         for _ in range(rounds)
     ]
     print(
@@ -136,7 +143,7 @@ def linear() -> None:
     for points in (16, 32, 64, 128):
         run = engine._Run(*training(10, points, 100), None, None)
         _, need = run._compile(run.width)
-        each = min(seconds_a_step(10, points, 100) for _ in range(3)) / points
+        each = min(seconds_a_step(10, points, 200) for _ in range(3)) / points
         print(
             f"{points:4} points: {1e3 * each:.3f} ms a point-step, "
             f"{need / run.width / 2**20:.2f} MiB a point"
