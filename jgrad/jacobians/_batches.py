@@ -21,16 +21,19 @@ def over_batch(one: Callable[..., PyTree], batch_size: int | None) -> Callable[.
     Raises:
       ValueError: batch_size is below one.
     """
-    if batch_size is None:
-        return jax.vmap(one)
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         msg = f"batch_size is {batch_size}; wanted a number of examples, or None for all"
         raise ValueError(msg)
-    several = jax.vmap(one)
+
+    def several(*xs: PyTree) -> PyTree:
+        if batch_axis(xs) != 1:
+            return jax.vmap(one)(*xs)
+        # Without vmap a loop in `one` may stop and branch, and a matrix keeps its layout.
+        return jax.tree.map(lambda a: a[None], one(*jax.tree.map(lambda a: a[0], xs)))
 
     def of(*xs: PyTree) -> PyTree:
         batch = batch_axis(xs)
-        if batch <= batch_size:
+        if batch_size is None or batch <= batch_size:
             return several(*xs)
         starts = jnp.minimum(jnp.arange(0, batch, batch_size), batch - batch_size)
 

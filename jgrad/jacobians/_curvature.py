@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jgrad._types import PyTree
 
 from ._inputs import as_arrays, as_structs, output_of
-from ._krylov import Estimate, Tridiagonal, lanczos
+from ._krylov import STRIDE, Estimate, Tridiagonal, lanczos, settled, whole_strides
 
 
 def sharpness(
@@ -73,8 +73,9 @@ def hessian_eigenvalues(
       loss: (params, *args) -> scalar; params a pytree of floats.
       k: how many.
       smallest: the lower end of the spectrum instead.
-      steps: Lanczos steps at most, each one Hessian-vector product and one vector kept; default
-        min(parameters, max(64, 4 k)). It stops at residuals below eps^(2/3) of the largest value.
+      steps: Lanczos steps at most, in fours, each one Hessian-vector product and one vector kept;
+        default max(64, 4 k). It stops where the values stand still, within eps^(2/3) of the
+        largest over a few steps. Where so many would fill the space, the matrix is formed instead.
 
     Returns:
       A function (params, *args, key=None) -> Estimate of [k] each: within `error`, the residual
@@ -93,14 +94,18 @@ def hessian_eigenvalues(
             msg = f"the loss is {jax.tree.map(lambda o: o.shape, out)}; wanted a scalar"
             raise ValueError(msg)
         flat, unravel = ravel_pytree(params)
-        most = min(flat.size, max(64, 4 * k)) if steps is None else steps
-        if not 1 <= k <= most <= flat.size:
+        upper = flat.size if steps is None else steps
+        if not 1 <= k <= upper <= flat.size:
             msg = (
-                f"k is {k} and steps {most}; wanted 1 ≤ k ≤ steps ≤ {flat.size}, the number of "
+                f"k is {k} and steps {steps}; wanted 1 ≤ k ≤ steps ≤ {flat.size}, the number of "
                 "parameters"
             )
             raise ValueError(msg)
         gradient = jax.grad(lambda flat: loss(unravel(flat), *args))
+        wanted = slice(None, k) if smallest else slice(-k, None)
+        most = whole_strides(max(64, 4 * k) if steps is None else steps)
+        if most > flat.size:
+            return _dense(jax.jacfwd(gradient)(flat), wanted)
 
         def product(v: Float[Array, " n"]) -> Float[Array, " n"]:
             return jax.jvp(gradient, (flat,), (v,))[1]
@@ -114,16 +119,21 @@ def hessian_eigenvalues(
             away = jnp.where(unused, scale if smallest else -scale, 0).astype(flat.dtype)
             values, vectors = jnp.linalg.eigh(t.matrix + jnp.diag(away))
             residuals = t.rest * jnp.abs(vectors[jnp.maximum(t.steps - 1, 0)])
-            wanted = slice(None, k) if smallest else slice(-k, None)
             rounding = 8 * eps * jnp.max(jnp.abs(jnp.where(unused, 0, t.alpha)))
             return Estimate(values[wanted][::-1], residuals[wanted][::-1] + rounding)
 
         def done(t: Tridiagonal) -> jax.Array:
-            small = ritz(t).error <= eps ** (2 / 3) * jnp.max(jnp.abs(ritz(t).value))
-            return jnp.all(small) & (t.steps >= k)
+            sign = -1 if smallest else 1
+            return settled(sign * t.alpha, t.beta[:-1], t.steps, k)
 
         key = jax.random.key(0) if key is None else key
         start, spare = jax.random.normal(key, (2, flat.size), flat.dtype)
-        return ritz(lanczos(product, start, spare, most=most, stride=max(8, k), done=done))
+        return ritz(lanczos(product, start, spare, most=most, stride=STRIDE, done=done))
 
     return of
+
+
+def _dense(hessian: Float[Array, "n n"], wanted: slice) -> Estimate:
+    values = jnp.linalg.eigvalsh(hessian)
+    bound = values.size * float(jnp.finfo(values.dtype).eps) * jnp.max(jnp.abs(values))
+    return Estimate(values[wanted][::-1], jnp.full_like(values, bound)[wanted])

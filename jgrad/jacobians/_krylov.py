@@ -1,10 +1,14 @@
 """Golub-Kahan and Lanczos processes with full reorthogonalisation.
 
-Both stop when the wanted values have converged, or at a given number of steps. Each new vector is
+Every few steps they look whether the wanted values still move. Each new vector is
 orthogonalised twice against all before it ("twice is enough": Giraud, Langou & Rozložník, 2005),
 so that no value appears more often than it should. Where the process breaks down, as it does at
 once for a multiple of an orthogonal matrix, it goes on from a random direction orthogonal to all
 seen.
+
+matfree (0.6) has both processes, for a fixed number of products. What decides the time of a few
+singular values is when to stop, and whether the basis is still a basis after a breakdown, so the
+steps stand here; matfree is an oracle of the tests.
 """
 
 from collections.abc import Callable
@@ -13,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.scipy.linalg import eigh_tridiagonal
 from jaxtyping import Array, Float, Int
 
 from ._operators import Linear
@@ -23,6 +28,15 @@ class Estimate(NamedTuple):
 
     value: Float[Array, "*shape"]
     error: Float[Array, "*shape"]
+
+
+#: Steps between two looks at whether the wanted values still move.
+STRIDE = 4
+
+
+def whole_strides(steps: int) -> int:
+    """The next multiple of the stride."""
+    return -(-steps // STRIDE) * STRIDE
 
 
 class Bidiagonal(NamedTuple):
@@ -70,7 +84,7 @@ def golub_kahan(
       linear: the Jacobian, m ≥ n.
       start: any nonzero vector.
       spare: a random vector, for directions after a breakdown.
-      most: steps at most, ≤ min(m, n).
+      most: steps at most, a multiple of the stride, ≤ min(m, n).
       stride: steps between two looks at `done`.
       done: whether to stop.
     """
@@ -141,7 +155,7 @@ def lanczos(
       product: v -> H v.
       start: any nonzero vector.
       spare: a random vector, for directions after a breakdown.
-      most: steps at most, ≤ n.
+      most: steps at most, a multiple of the stride, ≤ n.
       stride: steps between two looks at `done`.
       done: whether to stop.
     """
@@ -171,6 +185,36 @@ def _inner(beta: Float[Array, " most"], steps: Int[Array, ""]) -> Float[Array, "
     return jnp.where(jnp.arange(beta.size - 1, dtype=steps.dtype) < steps - 1, beta[:-1], 0)
 
 
+def settled(
+    diagonal: Float[Array, " most"], beside: Float[Array, " shorter"], steps: jax.Array, k: int
+) -> jax.Array:
+    """Whether the k largest eigenvalues moved by less than eps^(2/3) over the last stride.
+
+    Args:
+      diagonal: of the tridiagonal matrix of so many steps.
+      beside: its off-diagonal.
+      steps: how many rows of it count.
+      k: how many eigenvalues.
+    """
+    # By bisection, and residuals only at the end: on the CPU a call of LAPACK in the loop leaves
+    # its threads spinning, which costs the next products more than the call itself.
+    rows = jnp.arange(diagonal.size, dtype=steps.dtype)
+    low = -jnp.max(jnp.abs(diagonal)) - 2 * jnp.max(jnp.abs(beside)) - 1
+
+    def largest(count: jax.Array) -> Float[Array, " k"]:
+        return eigh_tridiagonal(
+            jnp.where(rows < count, diagonal, low),
+            jnp.where(rows[1:] < count, beside, 0),
+            eigvals_only=True,
+            select="i",
+            select_range=(diagonal.size - k, diagonal.size - 1),
+        )
+
+    now, before = largest(steps), largest(steps - STRIDE)
+    small = float(jnp.finfo(diagonal.dtype).eps) ** (2 / 3) * jnp.max(jnp.abs(now))
+    return (steps >= k + STRIDE) & jnp.all(jnp.abs(now - before) <= small)
+
+
 def _run(
     step: Callable[[Any, Any], Any],
     first: Any,
@@ -186,8 +230,7 @@ def _run(
         return (state.steps == 0) | ((state.steps < most) & fine & jnp.logical_not(done(state)))
 
     def some(state: Any) -> Any:
-        stop = jnp.minimum(state.steps + stride, most)
-        return lax.while_loop(lambda s: s.steps < stop, lambda s: step(s.steps, s), state)
+        return lax.fori_loop(0, stride, lambda _, s: step(s.steps, s), state)
 
     return lax.while_loop(going, some, first)
 

@@ -13,7 +13,7 @@ from jgrad._types import PyTree
 from ._batches import keys_for, over_batch
 from ._inputs import as_arrays, batch_axis, count, one_example, output_of
 from ._jacobian import jacobian
-from ._krylov import Bidiagonal, Estimate, golub_kahan
+from ._krylov import STRIDE, Bidiagonal, Estimate, golub_kahan, settled, whole_strides
 from ._operators import Linear, linear
 
 
@@ -47,19 +47,22 @@ def singular_values_and_errors(
 ) -> Callable[..., Estimate]:
     """Singular values of ∂f/∂x with bounds: (x, key=None) -> Estimate of [batch, k] each.
 
-    Within `error` of each value lies a singular value of the Jacobian. For k=None that is a
-    rounding bound of the dense SVD. Else it is the residual ‖Jᵀu - σv‖ of the Golub-Kahan process,
-    run until it falls below eps^(2/3) of the largest value, or for `steps` steps; the values
-    themselves are closer, by about the residual squared over the gap to the next. Of several
-    equal singular values the process may see fewer than there are, unless it runs to the end.
+    Within `error` of each value lies a singular value of the Jacobian. Where the dense SVD gives
+    the values, that is its rounding bound. Else it is the residual ‖Jᵀu - σv‖ of the Golub-Kahan
+    process, run until it falls below √eps of the largest value, where the dense SVD of a thousand
+    rows has its bound too, or for `steps` steps; the values themselves are closer, by about the
+    residual squared over the gap to the next. Of several equal singular values the process may
+    see fewer than there are.
 
     Args:
       f: a function of one example.
       k: how many; None for all min(m, n), by the dense SVD.
-      smallest: the k smallest instead (still largest first). They converge last: by default the
-        process then runs to its end, at min(m, n) steps.
-      steps: steps at most; default for the largest min(m, n, max(128, 8 k)).
-      batch_size: examples worked on at a time; None for all.
+      smallest: the k smallest instead (still largest first). A Krylov process finds them last, with
+        a basis as large as the matrix, so they too come from the dense SVD.
+      steps: steps at most, in fours, each one product with J and one with Jᵀ; default max(128,
+        8 k). Where so many would fill the space, the dense SVD is cheaper, and is taken.
+      batch_size: examples worked on at a time; None for all. By one, each stops when its own
+        values have converged.
 
     Raises:
       ValueError: k or steps is out of range, x is no batch, or f fails on one example of it.
@@ -71,17 +74,18 @@ def singular_values_and_errors(
         batch = batch_axis(x)
         example = one_example(x)
         rank = min(count(example), count(output_of(f, example)))
-        if k is None:
-            return over_batch(lambda x: _all(f, x), batch_size)(x)
-        if not 1 <= k <= rank:
+        wanted = rank if k is None else k
+        if not (1 <= wanted <= rank or k is None):
             msg = f"k is {k}; wanted 1 ... {rank}, as many as the Jacobian has singular values"
             raise ValueError(msg)
-        most = (rank if smallest else min(rank, max(128, 8 * k))) if steps is None else steps
-        if not k <= most <= rank:
-            msg = f"steps is {steps}; wanted k = {k} ... {rank}"
+        if steps is not None and not max(wanted, 1) <= steps <= rank:
+            msg = f"steps is {steps}; wanted k = {wanted} ... {rank}"
             raise ValueError(msg)
-
-        one = functools.partial(_some, f, k=k, most=most, smallest=smallest)
+        most = whole_strides(max(128, 8 * wanted) if steps is None else steps)
+        if smallest or most > rank:
+            part = slice(rank - wanted, None) if smallest else slice(wanted)
+            return over_batch(lambda x: _dense_values(f, x, part), batch_size)(x)
+        one = functools.partial(_largest, f, k=wanted, most=most)
         return over_batch(one, batch_size)(x, keys_for(key, batch))
 
     return of
@@ -167,15 +171,15 @@ def _dense(f: Callable[[PyTree], PyTree], x: PyTree) -> Float[Array, "m n"]:
     )
 
 
-def _all(f: Callable[[PyTree], PyTree], x: PyTree) -> Estimate:
+def _dense_values(f: Callable[[PyTree], PyTree], x: PyTree, part: slice) -> Estimate:
     matrix = _dense(f, x)
     values = jnp.linalg.svd(matrix, compute_uv=False)
-    bound = max(matrix.shape) * float(jnp.finfo(values.dtype).eps) * values[0]
-    return Estimate(values, jnp.full_like(values, bound))
+    bound = max(matrix.shape) * float(jnp.finfo(values.dtype).eps) * values[:1]
+    return Estimate(values[part], jnp.broadcast_to(bound, values.shape)[part])
 
 
-def _some(
-    f: Callable[[PyTree], PyTree], x: PyTree, key: jax.Array, *, k: int, most: int, smallest: bool
+def _largest(
+    f: Callable[[PyTree], PyTree], x: PyTree, key: jax.Array, *, k: int, most: int
 ) -> Estimate:
     operator = linear(f, x)
     if operator.m < operator.n:
@@ -186,16 +190,15 @@ def _some(
 
     def ritz(b: Bidiagonal) -> Estimate:
         left, values, _ = jnp.linalg.svd(b.matrix)
-        last = jnp.maximum(b.steps - 1, 0)
-        residuals = b.rest * jnp.abs(left[last])
-        wanted = slice(-k, None) if smallest else slice(None, k)
+        residuals = b.rest * jnp.abs(left[jnp.maximum(b.steps - 1, 0)])
         # Rounding in the products and in the basis comes on top.
-        return Estimate(values[wanted], residuals[wanted] + 8 * eps * values[0])
+        return Estimate(values[:k], residuals[:k] + 8 * eps * values[0])
 
     def done(b: Bidiagonal) -> jax.Array:
-        return jnp.all(ritz(b).error <= eps ** (2 / 3) * b.matrix.max()) & (b.steps >= k)
+        # BᵀB, which has the squares for its eigenvalues.
+        squares = b.alpha**2 + jnp.pad(b.beta[:-1], (1, 0)) ** 2
+        return settled(squares, b.alpha[:-1] * b.beta[:-1], b.steps, k)
 
-    stride = most if smallest else max(16, k)
     return ritz(
-        golub_kahan(operator, start[: operator.n], spare, most=most, stride=stride, done=done)
+        golub_kahan(operator, start[: operator.n], spare, most=most, stride=STRIDE, done=done)
     )
