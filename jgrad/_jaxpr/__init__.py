@@ -17,6 +17,7 @@ from ._graph import Node as Node
 from ._graph import bind as bind
 from ._graph import evaluate as evaluate
 from ._graph import trace as trace
+from ._layout import kind as kind
 from ._layout import rebuild as rebuild
 from ._layout import scan_split as scan_split
 from ._layout import varying_like as varying_like

@@ -33,14 +33,14 @@ def over_batch(one: Callable[..., PyTree], batch_size: int | None) -> Callable[.
 
     def of(*xs: PyTree) -> PyTree:
         batch = batch_axis(xs)
-        if batch_size is None or batch <= batch_size:
+        turn_size = batch if batch_size is None else batch_size
+        if batch <= turn_size:
             return several(*xs)
-        starts = jnp.minimum(jnp.arange(0, batch, batch_size), batch - batch_size)
+        starts = jnp.minimum(jnp.arange(0, batch, turn_size), batch - turn_size)
 
         def turn(whole: PyTree, start: jax.Array) -> tuple[PyTree, None]:
             some = [
-                jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, batch_size), x)
-                for x in xs
+                jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, turn_size), x) for x in xs
             ]
             return jax.tree.map(
                 lambda a, part: lax.dynamic_update_slice_in_dim(a, part, start, 0),

@@ -8,7 +8,7 @@ seen.
 
 matfree (0.6) has both processes, for a fixed number of products. What decides the time of a few
 singular values is when to stop, and whether the basis is still a basis after a breakdown, so the
-steps stand here; matfree is an oracle of the tests.
+steps stand here.
 """
 
 from collections.abc import Callable

@@ -11,8 +11,9 @@ from jgrad._jaxpr import Graph, trace
 from jgrad._types import PyTree
 
 from ._cut import Cut, narrowest_cut
-from ._dependence import Part, dependence
+from ._dependence import dependence
 from ._inputs import as_arrays, as_structs, batch_axis, count, one_example, output_of
+from ._spread import Part
 
 Kind = Literal["zero", "elementwise", "block-diagonal", "banded", "bottleneck", "dense"]
 

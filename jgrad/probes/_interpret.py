@@ -62,7 +62,13 @@ def _sums_of(on: str, measures: Sequence[Measure], view: Any) -> dict[str, jax.A
 AtSite = Callable[[int, Found, Callable[..., jax.Array], jax.Array, Any, Any], jax.Array]
 
 
-def run(plan: Plan, at_site: AtSite, args: Sequence[Any], extras: Mapping[int, Any]) -> list[Any]:
+def run(
+    plan: Plan,
+    at_site: AtSite,
+    args: Sequence[Any],
+    extras: Mapping[int, Any],
+    rebuild: Callable[..., Sequence[Any]] = _jaxpr.rebuild,
+) -> list[Any]:
     """The function's results, with something else done at its sites.
 
     Args:
@@ -71,6 +77,7 @@ def run(plan: Plan, at_site: AtSite, args: Sequence[Any], extras: Mapping[int, A
       args: the function's arguments.
       extras: place of a site → a pytree of arrays, carried to it through whatever encloses it; here
         with the axes of the scans inside the plan's graph, a slice of which each step is handed.
+      rebuild: how what encloses sites is run again, with `_jaxpr.rebuild`'s arguments.
     """
     ends = {found.nodes[-1]: (found, index) for found, index in plan.found}
 
@@ -86,11 +93,11 @@ def run(plan: Plan, at_site: AtSite, args: Sequence[Any], extras: Mapping[int, A
             plans = plan.entered[k]
             mine = {i: extras[i] for inner in plans for i in inner.indices() if i in extras}
             runs = [
-                lambda extra, *args, inner=inner: run(inner, at_site, args, extra)
+                lambda extra, *args, inner=inner: run(inner, at_site, args, extra, rebuild)
                 for inner in plans
             ]
             eqn = plan.graph.nodes[k].eqn
-            return _jaxpr.rebuild(eqn, runs, operands, mine, stepped=k in plan.stepped)
+            return rebuild(eqn, runs, operands, mine, stepped=k in plan.stepped)
         return None
 
     return _jaxpr.evaluate(plan.graph, args, at_node)
