@@ -39,11 +39,14 @@ def net(ws, x):
 
 
 def same(got, wanted):
-    """The same value, gradients and flow, to rounding: sums are taken in another order."""
+    """The same value, gradients and flow, to rounding: sums are taken in another order.
+
+    A flow sums tiny gradients by themselves, in which differences of rounding are large.
+    """
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
         a, b = np.asarray(a), np.asarray(b)
         largest = np.max(np.abs(b), where=np.isfinite(b), initial=0)
-        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6 * largest)
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-6 * largest)
 
 
 def messages(fn, *args):
