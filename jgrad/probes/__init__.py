@@ -8,6 +8,7 @@ from ._measures import MEASURES as MEASURES
 from ._measures import Backward as Backward
 from ._measures import Forward as Forward
 from ._measures import Measure as Measure
+from ._measures import saturated as saturated
 from ._nnx import pure_call as pure_call
 from ._probe import gradient_flow as gradient_flow
 from ._probe import sites as sites
@@ -17,6 +18,8 @@ from ._rewrite import normalise as normalise
 from ._rewrite import rewrite as rewrite
 from ._rewrite import skip as skip
 from ._sites import Site as Site
+from ._sums import Squares as Squares
+from ._sums import Units as Units
 from ._watch import Remembered as Remembered
 from ._watch import remember as remember
 from ._watch import tap as tap

@@ -13,6 +13,7 @@ import numpy as np
 
 from jgrad._names import unknown
 
+from ._measures import below
 from ._sites import Site
 from ._sums import log_norm, read_count
 
@@ -314,17 +315,84 @@ class SiteFlow:
         total = self._sum("log_slope", "log_slope")
         return total / read_count(self.sums["log_sloped"], -1)
 
+    def _share(self, name: str, measure: str) -> jax.Array:
+        return read_count(self._sum(name, measure), -1) / self.count
+
+    def _rest_share(self, name: str, measure: str) -> jax.Array:
+        """The share of the elements that a count by unit leaves out."""
+        low, high = jnp.moveaxis(self._sum(name, measure), -2, 0)
+        visits, examples = self.sums["visits"][..., None], self.site.size // self.site.units
+        # Unit by unit and limb by limb: one element among 10⁹ is lost in the difference of counts.
+        rest = (visits * (examples % 4096) - low) + 4096.0 * (visits * (examples // 4096) - high)
+        return jnp.sum(rest, -1) / self.count
+
     @property
     def zero_slope_share(self) -> jax.Array:
         """Share of the elements whose φ' was exactly 0 in the backward pass."""
-        live = read_count(self._sum("sloped", "sloped"), -2).sum(-1)
-        return 1 - live / self.count
+        return self._rest_share("sloped", "sloped")
 
     @property
     def zero_gradient_share(self) -> jax.Array:
         """Share of the elements whose δz was exactly 0."""
-        live = read_count(self._sum("flowing", "flowing"), -2).sum(-1)
-        return 1 - live / self.count
+        return self._rest_share("flowing", "flowing")
+
+    @property
+    def saturated_share(self) -> jax.Array:
+        """Share of the elements with |φ'(z)| under a threshold: see `saturated`."""
+        return self._share("saturated", "saturated")
+
+    @property
+    def unreached_share(self) -> jax.Array:
+        """Share of the elements whose δa was exactly 0: no gradient came to them."""
+        return self._share("unreached", "lost")
+
+    @property
+    def underflowed_share(self) -> jax.Array:
+        """Share of the elements with δz = 0 although neither δa nor φ'(z) is: it underflowed."""
+        return self._share("underflowed", "lost")
+
+    def below_share(self, format: str) -> jax.Array:
+        """Share of the elements with 0 < |δz| < the format's smallest normal number.
+
+        Args:
+          format: "float16", "float8_e4m3" or "float8_e5m2".
+        """
+        return self._share(below(format), "below")
+
+    @property
+    def da_mean(self) -> jax.Array:
+        """Mean of δa over the elements; its norm is `log_da`."""
+        return self._mean("da", "gradient_means")
+
+    @property
+    def dz_mean(self) -> jax.Array:
+        """Mean of δz over the elements; its norm is `log_dz`."""
+        return self._mean("dz", "gradient_means")
+
+    @property
+    def parameter(self) -> jax.Array:
+        """Mean of φ's own parameter, where it is a value of the program: PReLU's slope, Swish's β.
+
+        Of several the first that φ uses.
+        """
+        if not self.site.traced:
+            msg = f"{self.site.activation} at {self.site.key!r} has no parameter that is traced"
+            raise ValueError(msg)
+        return self._mean("parameter", "parameter")
+
+    @property
+    def signal_to_noise(self) -> jax.Array:
+        """(E δz)² / Var δz of each unit over the examples seen, [*batch, *steps, unit].
+
+        δz summed over examples is the gradient of the unit's bias: this is that gradient's signal
+        against its noise, for one example.
+        """
+        total, squares = self._sum("unit_dz", "signal"), self._sum("unit_dz2", "signal")
+        examples = (self.count / self.site.units)[..., None]
+        # In logarithms: squares of small gradients are no float32.
+        log_share = 2 * (jnp.log(jnp.abs(total)) - log_norm(squares, -2)) - jnp.log(examples)
+        share = jnp.minimum(jnp.exp(log_share), 1.0)
+        return share / (1 - share)
 
     @property
     def dead(self) -> jax.Array:

@@ -35,7 +35,7 @@ def _shapes(site: Site, measures: Sequence[Measure]) -> Mapping[str, jax.ShapeDt
     x = jax.eval_shape(at_least_float32, jax.ShapeDtypeStruct(site.shape, site.dtype))
 
     def all_of_them(x):
-        forward = Forward(x, x, x, lambda: x, site.unit_axis)
+        forward = Forward(x, x, x, lambda: x, site.unit_axis, x if site.traced else None)
         return _forward(measures, forward) | _backward(measures, Backward(x, x, x, site.unit_axis))
 
     return jax.eval_shape(all_of_them, x)
@@ -54,7 +54,11 @@ def _sums_of(on: str, measures: Sequence[Measure], view: Any) -> dict[str, jax.A
     terms: dict[str, Term] = {}
     for measure in measures:
         if measure.on == on:
-            terms |= measure.terms(view)
+            mine = measure.terms(view)
+            if twice := terms.keys() & mine.keys():
+                msg = f"two of the measures name a sum {', '.join(map(repr, sorted(twice)))}"
+                raise ValueError(msg)
+            terms |= mine
     return sums(terms, view.unit_axis)
 
 
@@ -109,7 +113,7 @@ def measuring(sites: Sequence[Site], measures: Sequence[Measure]) -> AtSite:
     def at_site(index, found, phi, z, params, sink):
         # Inside shard_map a sink is one for all shards: its gradient is summed over them.
         sink = jax.tree.map(lambda zero: _jaxpr.varying_like(zero, z), sink)
-        return _probed(phi, found, sites[index].unit_axis, measures)(z, params, sink)
+        return _probed(phi, found, sites[index], measures)(z, params, sink)
 
     return at_site
 
@@ -133,7 +137,7 @@ def scalar_function(graph: Graph, found: Found) -> Callable[..., jax.Array]:
 
 
 def _probed(
-    phi: Callable[..., jax.Array], found: Found, unit_axis: int, measures: Sequence[Measure]
+    phi: Callable[..., jax.Array], found: Found, site: Site, measures: Sequence[Measure]
 ) -> Callable[..., jax.Array]:
     """`probed(z, params, sink)`: φ with a sink whose gradient is the site's sums."""
 
@@ -149,7 +153,8 @@ def _probed(
         def logs():
             return jnp.log(jnp.abs(slope)) if found.phi is None else log_slope(found.phi)(wide)
 
-        view = Forward(wide, at_least_float32(a), slope, logs, unit_axis)
+        parameter = _mean_of_first(params, wide) if site.traced else None
+        view = Forward(wide, at_least_float32(a), slope, logs, site.unit_axis, parameter)
         return a, (pullback, _forward(measures, view))
 
     def backward(kept, da):
@@ -157,7 +162,7 @@ def _probed(
         dz, dparams = pullback(da)
         slope, _ = pullback(jnp.ones_like(da))
         wide_da, wide_dz, wide_slope = map(at_least_float32, (da, dz, slope))
-        view = Backward(wide_da, wide_dz, wide_slope, unit_axis)
+        view = Backward(wide_da, wide_dz, wide_slope, site.unit_axis)
         seen = seen | _backward(measures, view)
         # A sink is whole, and so must be what comes back for it.
         seen = jax.tree.map(lambda sum_: _jaxpr.varying_like(_jaxpr.whole(sum_), da), seen)
@@ -165,3 +170,10 @@ def _probed(
 
     probed.defvjp(forward, backward)
     return probed
+
+
+def _mean_of_first(params: Sequence[jax.Array], like: jax.Array) -> jax.Array:
+    """The mean of the first parameter that is a float, over the shape of `like`; NaN for none."""
+    floats = (p for p in params if jnp.issubdtype(p.dtype, jnp.floating))
+    mean = jnp.mean(at_least_float32(next(floats, jnp.full((), jnp.nan)))).astype(like.dtype)
+    return jnp.broadcast_to(mean, like.shape)

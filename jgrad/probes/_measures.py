@@ -5,6 +5,7 @@ Each row is a pure function of one site's tensors, element by element; what come
 passes, so no ratio, root or logarithm of a sum is taken here: that is `Flow`'s, when it is read.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -26,6 +27,8 @@ class Forward(NamedTuple):
       log_slope: gives ln|φ'(z)|, faithful where the catalogue knows φ, when called; -inf where
         φ' is 0.
       unit_axis: the axis of units.
+      parameter: where φ has a parameter that is a value of the program (PReLU's slope, Swish's β),
+        the mean of the first of them, in the shape of z.
     """
 
     z: jax.Array
@@ -33,6 +36,7 @@ class Forward(NamedTuple):
     slope: jax.Array
     log_slope: Callable[[], jax.Array]
     unit_axis: int
+    parameter: jax.Array | None = None
 
 
 class Backward(NamedTuple):
@@ -60,12 +64,17 @@ class Measure(NamedTuple):
         summed, of a bool array it is counted how many are True; `Squares` and `Units` say more.
       on: which of the two it looks at. What is measured forward is kept until the backward pass;
         z itself is not.
-      order: of the sums in δ: 0, 1 or 2. A loss c times as large makes them cᵒʳᵈᵉʳ as large.
+      order: of the sums in δ: 0, 1 or 2, one for all or by name. A loss c times as large makes
+        them cᵒʳᵈᵉʳ times as large.
     """
 
     terms: Callable[[Any], Mapping[str, Term]]
     on: Literal["forward", "backward"]
-    order: int = 0
+    order: int | Mapping[str, int] = 0
+
+    def order_of(self, name: str) -> int:
+        """The order in δ of the sum of that name."""
+        return self.order if isinstance(self.order, int) else self.order[name]
 
 
 def _moments(view: Forward) -> dict[str, Term]:
@@ -108,16 +117,55 @@ def _lost(view: Backward) -> dict[str, Term]:
     return {"underflowed": lost, "unreached": view.da == 0}
 
 
-# The smallest normal numbers of the narrow formats.
-_SMALLEST_NORMAL = {"float16": 2.0**-14, "float8_e4m3": 2.0**-6, "float8_e5m2": 2.0**-14}
+#: The smallest normal numbers of the narrow formats, by name.
+SMALLEST_NORMAL: Mapping[str, float] = {
+    "float16": 2.0**-14,
+    "float8_e4m3": 2.0**-6,
+    "float8_e5m2": 2.0**-14,
+}
+
+
+def below(format: str) -> str:
+    """The name of the sum that counts the δz under the format's smallest normal number.
+
+    Formats with as many bits in their exponents share it.
+    """
+    return f"below_2^{math.log2(lookup(SMALLEST_NORMAL, format, 'format')):.0f}"
 
 
 def _below(view: Backward) -> dict[str, Term]:
     size = jnp.abs(view.dz)
     return {
-        f"below_{name}": (size < smallest) & (size > 0)
-        for name, smallest in _SMALLEST_NORMAL.items()
+        below(name): (size < smallest) & (size > 0) for name, smallest in SMALLEST_NORMAL.items()
     }
+
+
+def _parameter(view: Forward) -> dict[str, Term]:
+    return {} if view.parameter is None else {"parameter": view.parameter}
+
+
+def _signal(view: Backward) -> dict[str, Term]:
+    return {"unit_dz": Units(view.dz), "unit_dz2": Units(Squares(view.dz))}
+
+
+def saturated(threshold: float = 0.05) -> Measure:
+    """The measure that counts saturated elements: |φ'(z)| < threshold.
+
+    Where it holds, the activation passes on less than that part of the gradient. The slope counts
+    as it is, not beside the largest that φ can have: a sigmoid's is at most 1/4.
+
+    Args:
+      threshold: of |φ'(z)|.
+
+    Example:
+      >>> import jgrad
+      >>> flow = jgrad.probes.gradient_flow(
+      ...     lambda z: jnp.sum(jnp.tanh(z)), measures=["default", saturated(0.1)]
+      ... )(jnp.array([0.0, 1.0, 2.0, 3.0]))
+      >>> [float(flow[key].saturated_share) for key in flow]
+      [0.5]
+    """
+    return Measure(lambda view: {"saturated": jnp.abs(view.slope) < threshold}, "forward")
 
 
 #: Every measure there is, by name.
@@ -132,13 +180,28 @@ MEASURES: Mapping[str, Measure] = {
     "gradient_means": Measure(_gradient_means, "backward", order=1),
     "lost": Measure(_lost, "backward"),
     "below": Measure(_below, "backward"),
+    "saturated": saturated(),
+    "parameter": Measure(_parameter, "forward"),
+    "signal": Measure(_signal, "backward", order={"unit_dz": 1, "unit_dz2": 2}),
 }
 
 #: Those that are taken unless others are asked for.
-DEFAULT = ("moments", "gains", "sloped", "flowing", "nonfinite", "nonfinite_gradient")
+DEFAULT = (
+    "moments",
+    "gains",
+    "sloped",
+    "flowing",
+    "nonfinite",
+    "nonfinite_gradient",
+    "parameter",
+)
 
-#: What `measures=` may be: "default", "all", or names of the table and measures of one's own.
-Measures = Literal["default", "all"] | Iterable[str | Measure]
+#: Those that "all" leaves out: a number for every unit and not for every site.
+ON_REQUEST = ("signal",)
+
+#: What `measures=` may be: "default", "all", or an iterable of these, of names of the table and of
+#: measures of one's own.
+Measures = str | Iterable[str | Measure]
 
 
 def choose(measures: Measures) -> tuple[Measure, ...]:
@@ -146,15 +209,22 @@ def choose(measures: Measures) -> tuple[Measure, ...]:
 
     Raises:
       ValueError: a name that is not in the table; quotes the nearest.
+
+    Example:
+      >>> len(choose(["default", "lost"])) - len(choose("default"))
+      1
     """
-    if measures == "all":
-        return tuple(MEASURES.values())
-    chosen = DEFAULT if measures == "default" else measures
-    if isinstance(chosen, str):
-        chosen = (chosen,)
-    return tuple(
-        lookup(MEASURES, row, "measure") if isinstance(row, str) else row for row in chosen
-    )
+    groups = {"default": DEFAULT, "all": [name for name in MEASURES if name not in ON_REQUEST]}
+    chosen = (measures,) if isinstance(measures, str) else measures
+    rows: list[Measure] = []
+    for row in chosen:
+        if isinstance(row, Measure):
+            rows.append(row)
+        elif row in groups:
+            rows += [MEASURES[name] for name in groups[row]]
+        else:
+            rows.append(lookup(MEASURES, row, "measure"))
+    return tuple(row for k, row in enumerate(rows) if row not in rows[:k])
 
 
 def order_of_sums(measures: Iterable[Measure]) -> tuple[tuple[str, int], ...]:
@@ -163,9 +233,10 @@ def order_of_sums(measures: Iterable[Measure]) -> tuple[tuple[str, int], ...]:
 
     def names(measure: Measure) -> Iterable[str]:
         view = {
-            "forward": lambda x: Forward(x, x, x, lambda: x, -1),
+            "forward": lambda x: Forward(x, x, x, lambda: x, -1, x),
             "backward": lambda x: Backward(x, x, x, -1),
         }[measure.on]
         return jax.eval_shape(lambda x: measure.terms(view(x)), x)
 
-    return tuple((name, row.order) for row in measures if row.order for name in names(row))
+    orders = [(name, row.order_of(name)) for row in measures if row.order for name in names(row)]
+    return tuple((name, order) for name, order in orders if order)
