@@ -439,9 +439,41 @@ def test_compare_from_beginning_to_end(run, tmp_path):
 
 def test_learning_rates_by_optimiser():
     given = {"learning_rates": (("0.1", "0.2", "0.3"), ("adam=0.01", "0.02", "0.03"))}
-    comparison = _preset.comparison(given)
+    comparison = _preset.plan(given)
     assert comparison.learning_rates["sgd"] == (0.1, 0.2, 0.3)
     assert comparison.learning_rates["adam"] == (0.01, 0.02, 0.03)
+
+
+def test_axes_make_a_study():
+    options = {"axis": ("depth=2,4", "branch=plain,rezero"), "set": ("width=8", "clip=norm:1.0")}
+    study = _preset.plan(options | {"activations": ("relu",), "steps": 50, "model": "residual_mlp"})
+    assert isinstance(study, sweeps.Study)
+    assert len(study.trials) == 4
+    assert {t.model.depth for t in study.trials} == {2, 4}
+    assert {type(t.model).__name__ for t in study.trials} == {"ResidualMLP"}
+    assert {t.chain.clip for t in study.trials} == {"norm:1.0"}
+    assert (study.steps, study.chunk) == (50, 25)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"axis": ("depth",)}, "NAME=VALUE, got 'depth'"),
+        ({"axis": ("dpeth=3",)}, "did you mean 'depth'"),
+        ({"set": ("cilp=none",)}, "did you mean 'clip'"),
+        ({"axis": ("depth=3",), "remedies": ("skip",)}, "a study of --axis has none"),
+        ({"model": "transfomer"}, "did you mean 'transformer'"),
+    ],
+)
+def test_wrong_plans(options, words):
+    with pytest.raises(ValueError, match=words):
+        _preset.plan(options)
+
+
+def test_processes_are_named_wholly(run, tmp_path):
+    status, _, err = run("compare", *TINY, "--coordinator", "localhost:1", "--out", tmp_path / "r")
+    assert status == 2
+    assert "--processes and --process go together" in err
 
 
 @pytest.fixture

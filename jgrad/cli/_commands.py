@@ -232,6 +232,7 @@ def probe(
     epilog=_examples(
         "jgrad compare",
         "jgrad compare --activations tanh,relu --depth 50 --seeds 5 --out deep",
+        "jgrad compare --model transformer --data digits_rows --axis order=pre,post --depth 4",
     )
 )
 @click.option("--activations", type=_names, metavar="A,B,...", help="Names between commas.")
@@ -242,6 +243,7 @@ def probe(
     metavar="A,B,...",
     help='Remedies for what fails, between commas; "none".',
 )
+@click.option("--model", help="Architecture: mlp, residual_mlp, cnn, resnet, rnn, lstm, ...")
 @click.option("--depth", type=int, help="Hidden layers.")
 @click.option("--width", type=int, help="Units of a hidden layer.")
 @click.option("--optimizer", help="Of the base grid.")
@@ -255,7 +257,31 @@ def probe(
 @click.option("--steps", type=int, help="Training steps.")
 @click.option("--batch", type=int, help="Examples in a step.")
 @click.option("--seeds", type=click.IntRange(min=1), help="How many seeds.")
-@click.option("--data", help="digits, or a .npz with arrays x and y.")
+@click.option("--data", help="A data set's name, as digits or adding:length=50, or a .npz.")
+@click.option(
+    "--set",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Any other field of the model, the optimiser chain or the trial, for all; repeatable.",
+)
+@click.option(
+    "--axis",
+    metavar="NAME=A,B,...",
+    multiple=True,
+    help="Train every combination of these values in place of a search for remedies; repeatable.",
+)
+@click.option(
+    "--distributed",
+    is_flag=True,
+    help="Share the work with the other processes of a Slurm job or a TPU pod.",
+)
+@click.option(
+    "--coordinator",
+    metavar="HOST:PORT",
+    help="Share it with processes started by hand; --processes and --process too.",
+)
+@click.option("--processes", type=click.IntRange(min=1), help="How many there are.")
+@click.option("--process", type=click.IntRange(min=0), help="Which of them this is, from 0.")
 @click.option(
     "--out",
     type=_PATH,
@@ -264,7 +290,15 @@ def probe(
     help="Folder for the results and report.html; a run cut short goes on where it was.",
 )
 @as_json
-def compare(out: Path, as_json: bool, **options: Any) -> None:
+def compare(
+    out: Path,
+    as_json: bool,
+    distributed: bool,
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
+    **options: Any,
+) -> None:
     """Train deep networks side by side: which train, how fast, and why.
 
     Every activation with every initialiser, at several learning rates and seeds; then remedies for
@@ -272,12 +306,17 @@ def compare(out: Path, as_json: bool, **options: Any) -> None:
     """
     from jgrad import reports, sweeps
 
+    from ._devices import join, use_every_core
     from ._live import live
-    from ._preset import comparison
+    from ._preset import plan
 
-    asked = comparison(options)
+    asked = plan(options)
+    use_every_core()
+    first = join(distributed, coordinator, processes, process)
     with live() as progress:
         dataset = sweeps.compare(asked, output=out, progress=progress)
+    if not first:
+        return
     summary = reports.summarise(dataset)
     path = reports.write(dataset, out / "report.html")
     if as_json:

@@ -1,6 +1,7 @@
-"""A comparison out of the options that were given; what was not keeps its default."""
+"""A sweep out of the options that were given; what was not keeps its default."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,27 +11,76 @@ from jgrad import sweeps
 _OF_BASE = ("model", "depth", "width", "optimizer", "batch", "data")
 
 
-def comparison(options: Mapping[str, Any]) -> sweeps.Comparison:
-    """The comparison that these options describe.
+def plan(options: Mapping[str, Any]) -> sweeps.Comparison | sweeps.Study:
+    """The sweep that these options describe: a study of its axes, or without any a comparison.
 
     Raises:
-      ValueError: a learning rate is no number; and what `Comparison` itself refuses.
+      ValueError: a value is no number where one is wanted, options that do not go together, and
+        what `vary`, `Comparison` and `Study` refuse.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    axes = dict(_named(text, many=True) for text in given.pop("axis", ()))
+    fields = dict(_named(text) for text in given.pop("set", ()))
+    fields |= {name: given.pop(name) for name in _OF_BASE if name in given}
+    default = sweeps.Comparison()
+    base = _varied(default.base, fields)
     if "seeds" in given:
         given["seeds"] = tuple(range(given["seeds"]))
+    if "learning_rates" in given:
+        rates = [_rates(words, base.chain.optimizer) for words in given["learning_rates"]]
+        given["learning_rates"] = dict(rates)
+    if "steps" in given and given["steps"] % default.chunk:
+        given["chunk"] = _chunk(given["steps"], default.chunk)
+    if axes:
+        return _study(base, axes, given, default)
     if given.get("remedies") == ("none",):
         given["remedies"] = ()
-    default = sweeps.Comparison()
-    of_base = {name: given.pop(name) for name in _OF_BASE if name in given}
-    if of_base:
-        given["base"] = sweeps.vary(default.base, **of_base)
-    if "learning_rates" in given:
-        optimizer = of_base.get("optimizer", default.base.chain.optimizer)
-        given["learning_rates"] = dict(_rates(r, optimizer) for r in given["learning_rates"])
-    if "steps" in given and given["steps"] % given.get("chunk", default.chunk):
-        given["chunk"] = _chunk(given["steps"], default.chunk)
-    return dataclasses.replace(default, **given)
+    return dataclasses.replace(default, base=base, **given)
+
+
+def _study(
+    base: sweeps.Trial,
+    axes: dict[str, tuple[Any, ...]],
+    given: dict[str, Any],
+    default: sweeps.Comparison,
+) -> sweeps.Study:
+    if "remedies" in given:
+        msg = "--remedies are tried where a comparison fails; a study of --axis has none"
+        raise ValueError(msg)
+    for name, field in (("activations", "activation"), ("inits", "init")):
+        if name in given:
+            axes = {field: given.pop(name), **axes}
+    given = {"steps": default.steps, "chunk": default.chunk, "seeds": default.seeds, **given}
+    return sweeps.Study(trials=sweeps.grid(base, **axes), **given)
+
+
+def _varied(base: sweeps.Trial, fields: Mapping[str, Any]) -> sweeps.Trial:
+    """The base with these fields; another architecture first, since it has fields of its own."""
+    if "model" in fields:
+        base = sweeps.vary(base, model=fields["model"])
+    return sweeps.vary(base, **{k: v for k, v in fields.items() if k != "model"})
+
+
+def _named(text: str, *, many: bool = False) -> tuple[str, Any]:
+    """("depth=3") as ("depth", 3); with `many`, ("depth=3,6") as ("depth", (3, 6)).
+
+    Example:
+      >>> _named("skip=true"), _named("clip=none,norm:1.0", many=True)
+      (('skip', True), ('clip', ('none', 'norm:1.0')))
+    """
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        msg = f"a field and its value are written NAME=VALUE, got {text!r}"
+        raise ValueError(msg)
+    return name, tuple(map(_value, value.split(","))) if many else _value(value)
+
+
+def _value(text: str) -> Any:
+    """A whole number, a number, a truth value or a word."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def _rates(words: tuple[str, ...], optimizer: str) -> tuple[str, tuple[float, ...]]:

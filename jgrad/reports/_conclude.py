@@ -134,18 +134,18 @@ def _why(failing: list[Entry], summary: Summary) -> str:
     later = [(e, f) for e in sound for f in e.later if f.fault and f.numbers["runs"] > 0.5]
     if later:
         entry, finding = later[0]
-        said.append(f"By step {entry.record[-1]}, {entry.settings['init']} is {finding}.")
+        said.append(f"By step {entry.record[-1]}, {entry.name} is {finding}.")
     return " ".join(said)
 
 
 def _inits(entries: list[Entry]) -> str:
-    return _listed(e.settings["init"] for e in entries)
+    return _listed(e.name for e in entries)
 
 
 def _course(entry: Entry) -> str:
     """How the gradient goes at the start, beside its forecast, and who does it."""
     start = entry.start
-    said = f"With {entry.settings['init']} the gradient {folds(start.rate)}"
+    said = f"With {entry.name} the gradient {folds(start.rate)}"
     if entry.comparison is not None:
         said += f" (theory: it {folds(entry.comparison.predicted_rate)})"
     finding = next(f for f in entry.findings if f.fault)

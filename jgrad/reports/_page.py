@@ -240,8 +240,8 @@ def _by_activation(summary: Summary) -> list[tuple[str, list[Entry], list[str]]]
     grouped = []
     for kind in kinds:
         entries = [e for e in summary.base if e.settings["activation"] == kind]
-        entries = sorted(entries, key=lambda e: e.settings["init"])[:LINES]
-        grouped.append((kind, entries, [e.settings["init"] for e in entries]))
+        entries = sorted(entries, key=lambda e: e.name)[:LINES]
+        grouped.append((kind, entries, [e.name for e in entries]))
     return grouped
 
 

@@ -70,6 +70,12 @@ class Entry:
     comparison: Comparison | None
 
     @property
+    def name(self) -> str:
+        """What its label says beside the activation."""
+        parts = self.label.split(" + ")
+        return " + ".join(p for p in parts if p != self.settings["activation"]) or self.label
+
+    @property
     def mean(self) -> float:
         """Mean final test accuracy over seeds."""
         return float(self.accuracy.mean())

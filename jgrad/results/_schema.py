@@ -85,8 +85,8 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
 
 _INDEX = ("seed", "step", "record", "quantile")
 
-#: Settings whose own name is a dimension's.
-_RENAMED = {"depth": "layers"}
+#: Settings of another name here: "depth" is a dimension, and layers are what it counts.
+_RENAMED = {"depth": "layers", "layers": "branch_layers"}
 
 
 def build(
