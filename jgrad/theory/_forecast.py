@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from ._networks import LayerNorm, Network, Plain, Recurrent, Residual
+from ._networks import LayerNorm, Network, Plain, Recurrent, Residual, Transformer
 from ._phase import FixedPoint, fixed_point
 from ._sampling import Host
 from ._spectra import largest_eigenvalue, residual_edge
@@ -60,7 +60,10 @@ class Forecast:
     def linear_log_gain(self) -> Host:
         """The ln ‖δa of the site before‖/‖δz‖, [depth]; NaN at the first."""
         linear = self.layer_log_gain - self.log_gain
-        return np.concatenate([[np.nan], linear[:-1]])
+        # A layer ends in its site, while a block holds its site: between two sites' outputs lies
+        # the whole of the later one's block.
+        blocks = isinstance(self.network, Residual | Transformer)
+        return np.concatenate([[np.nan], linear[1:] if blocks else linear[:-1]])
 
     @property
     def total_log_gain(self) -> float:
