@@ -65,7 +65,7 @@ def compare(
 
     Args:
       plan: what to train; or a loss.
-      params: for a loss, its initial parameters or a function key -> params.
+      params: for a loss, its initial parameters, a function key -> params, or an NNX module.
       data: for a loss, a pytree of arrays with the examples along axis 0.
       output: a new or empty folder, or that of the same plan.
       progress: called on the host with a `Progress`, before each compilation and after each chunk.
@@ -181,7 +181,8 @@ def _plain(value: Any) -> Any:
     if callable(value):
         name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
         return f"{name} {_code(getattr(value, '__code__', None))[:8]}"
-    return value
+    leaves, structure = jax.tree.flatten(value)
+    return value if leaves == [value] else [str(structure), *map(_plain, leaves)]
 
 
 def _code(code: Any) -> str:

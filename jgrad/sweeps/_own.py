@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgrad import data
+from jgrad import data, probes
 from jgrad._trees import paths
 from jgrad._types import PyTree
 from jgrad.optim import Chain
@@ -82,7 +82,9 @@ class OwnStudy:
 
     Attributes:
       loss: (params, batch) -> scalar.
-      params: the initial parameters, or a function key -> params, called with every seed's key.
+      params: the initial parameters, a pytree of arrays; or a function key -> params, called with
+        every seed's key; or a Flax NNX module, whose `nnx.Param`s are trained, while what it holds
+        besides stays as it is.
       train: pytree of arrays with the examples along axis 0; a batch is some of them.
       test: the same for held-out examples.
       remedies: what to try, each by itself.
@@ -96,6 +98,7 @@ class OwnStudy:
 
     Raises:
       ValueError: remedies of the same name, a number out of its range, arrays of unequal length.
+      TypeError: a leaf of the parameters is no array.
     """
 
     loss: Callable[..., Any]
@@ -112,11 +115,18 @@ class OwnStudy:
     chunk: int = 20
     batch: int = 32
     sharpness: bool = False
+    #: The loss as a function of arrays.
+    _pure: Callable[..., Any] = dataclasses.field(init=False, repr=False, compare=False)
     #: There is no accuracy, so nothing is trained or not by it.
     trains_above = float("nan")
     random = 0
 
     def __post_init__(self):
+        pure, (params, _) = probes.pure_call(self.loss, (self.params, self.train))
+        object.__setattr__(self, "params", params)
+        object.__setattr__(self, "_pure", pure)
+        if not callable(params):
+            _check_arrays(params)
         object.__setattr__(self, "seeds", axis("seeds", self.seeds))
         axis("remedies", self.labels)
         used = tuple(dict.fromkeys(family(self._chain(r)) for r in (None, *self.remedies)))
@@ -171,7 +181,7 @@ class OwnStudy:
         return Entry(
             label=remedy.label if remedy else "plain",
             program=Program(
-                objective=Own(self.loss, tuple(rewrite.items())),
+                objective=Own(self._pure, tuple(rewrite.items())),
                 chain=chain,
                 batch=self.batch,
                 steps=self.steps,
@@ -192,3 +202,14 @@ class OwnStudy:
             remedy=remedy.label if remedy else "",
             baseline="plain" if remedy else "",
         )
+
+
+def _check_arrays(params: PyTree) -> None:
+    """Refuse parameters with leaves that cannot be trained."""
+    for name, leaf in zip(paths(params), jax.tree.leaves(params), strict=True):
+        if not hasattr(leaf, "dtype"):
+            msg = (
+                f"params wants an array in every leaf, {name or 'it'} is {type(leaf).__name__}; "
+                "part what is trained from the rest first, as by equinox.partition"
+            )
+            raise TypeError(msg)

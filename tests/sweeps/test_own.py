@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from jgrad import results
 from jgrad.sweeps import Remedy, compare
@@ -130,6 +131,31 @@ def test_a_folder_of_ones_own_is_resumed(compared, tmp_path):
     np.testing.assert_array_equal(again.train_loss, compared.train_loss)
 
 
+def test_an_nnx_module_is_trained_as_its_parameters_are(tmp_path):
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.hidden = nnx.Linear(5, 6, rngs=rngs)
+            self.out = nnx.Linear(6, 1, rngs=rngs)
+
+        def __call__(self, x):
+            return self.out(nnx.sigmoid(self.hidden(x)))
+
+    def by_module(net, batch):
+        return jnp.mean((net(batch["x"]) - batch["y"]) ** 2)
+
+    def by_arrays(p, batch):
+        h = jax.nn.sigmoid(batch["x"] @ p["hidden"]["kernel"] + p["hidden"]["bias"][None])
+        return jnp.mean((h @ p["out"]["kernel"] + p["out"]["bias"][None] - batch["y"]) ** 2)
+
+    net = Net(nnx.Rngs(0))
+    params = nnx.to_pure_dict(nnx.state(net, nnx.Param))
+    settings = SETTINGS | {"remedies": REMEDIES[:1], "seeds": (1,)}
+    found = compare(by_module, net, own_data(0), output=tmp_path, **settings)
+    expected = compare(by_arrays, params, own_data(0), **settings)
+    np.testing.assert_allclose(found.train_loss, expected.train_loss, rtol=1e-5)
+    assert found.label.values.tolist() == ["plain", "tanh"]
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
@@ -150,6 +176,12 @@ def test_wrong_input(changes, error, words):
     arguments = {"data": own_data(0)} | SETTINGS | changes
     with pytest.raises(error, match=words):
         compare(own_loss, own_params, arguments.pop("data"), **arguments)
+
+
+def test_a_leaf_that_is_no_array_is_named():
+    params = {"w": np.ones((5, 1), np.float32), "phi": "relu"}
+    with pytest.raises(TypeError, match="every leaf, phi is str"):
+        compare(own_loss, params, own_data(0))
 
 
 def test_neither_plan_nor_loss():
