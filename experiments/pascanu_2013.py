@@ -10,6 +10,7 @@ with and without clipping of the whole gradient's norm, on paired seeds.
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from _experiment import Experiment, Row, main, mean_and_error, variable
@@ -89,7 +90,7 @@ def _growth(task: str, scale: float, *, width: int, seeds: int) -> tuple[np.ndar
     """The growth per step back in time of each seed's network, and theory's of the same."""
     split = data.load(task)
     model = models.RNN(width=width, recurrent_scale=scale).sized(split.shape, split.outputs)
-    batch = split.x_train[:PROBED], split.y_train[:PROBED]
+    batch = jnp.asarray(split.x_train[:PROBED]), jnp.asarray(split.y_train[:PROBED])
     _, _, state = models.build(model, jax.random.key(0))
 
     def probed(key: jax.Array) -> tuple[probes.Flow, jax.Array]:
