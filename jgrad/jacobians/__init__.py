@@ -1,4 +1,8 @@
-"""Jacobians and their spectra: batched, structured, matrix-free."""
+"""Jacobians and their spectra: batched, structured, matrix-free.
+
+Derivatives, Jacobians and products with them come out in the dtype that went in; spectra, norms and
+estimates in float32 or better, since a bfloat16 could not hold their errors.
+"""
 
 from ._chains import log_singular_values as log_singular_values
 from ._curvature import hessian_eigenvalues as hessian_eigenvalues

@@ -8,7 +8,7 @@ from jax import lax
 
 from jgrad._types import PyTree
 
-from ._inputs import batch_axis
+from ._inputs import batch_axis, whole
 
 
 def over_batch(one: Callable[..., PyTree], batch_size: int | None) -> Callable[..., PyTree]:
@@ -21,7 +21,7 @@ def over_batch(one: Callable[..., PyTree], batch_size: int | None) -> Callable[.
     Raises:
       ValueError: batch_size is below one.
     """
-    if batch_size is not None and batch_size < 1:
+    if batch_size is not None and whole("batch_size", batch_size) < 1:
         msg = f"batch_size is {batch_size}; wanted a number of examples, or None for all"
         raise ValueError(msg)
 

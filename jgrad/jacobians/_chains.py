@@ -6,6 +6,7 @@ with T = R_L ... R_1 = D U: D diagonal, kept as logarithms, and U with a unit di
 The singular values of Uᵀ D then come from a Jacobi method on scaled columns.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,8 +18,9 @@ from jaxtyping import Array, Float
 
 from jgrad._types import PyTree
 
-from ._inputs import as_arrays, batch_axis, count, one_example, output_of
+from ._inputs import as_arrays, batch_axis, count, one_example, output_of, wide_dtype
 from ._scaled_svd import log_singular_values_of_scaled
+from ._structure import both_modes
 
 #: A map, or a map (params, x) with stacked params: one application for each of their slices.
 Map = Callable[..., jax.Array] | tuple[Callable[..., jax.Array], PyTree]
@@ -42,7 +44,8 @@ def log_singular_values(
     Raises:
       ValueError: there is no map, x is no batch, a map fails on its input, or a scanned map
         changes the shape.
-      TypeError: x or a map's output is not of real floats.
+      TypeError: x or a map's output is not of real floats, or a map is not differentiable both
+        forwards and backwards.
 
     Example:
       >>> def halve(x):
@@ -96,6 +99,9 @@ def _shapes(links: Sequence[_Link], example: PyTree) -> list[PyTree]:
         given = shapes[-1]
         slices = [] if link.params is None else [one_example(link.params)]
         out = output_of(link.f, *slices, given)
+        # Only the shapes count: the map is traced, not run.
+        zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), slices)
+        both_modes(functools.partial(link.f, *zeros), given, out)
         if link.times > 1 and (out.shape, out.dtype) != (given.shape, given.dtype):
             msg = (
                 f"a map is applied {link.times} times in a row but turns "
@@ -114,6 +120,8 @@ def _spectrum(
     for link in links:
         x, before = _folded(lambda x, p, link=link: (link.at(x, p), x), x, link.params, link.times)
         points.append(before)
+    if rank == 0:
+        return jnp.zeros(0, wide_dtype(x))
     frame = random_frame(key, x, rank)
     for link, before in zip(reversed(links), reversed(points), strict=True):
         frame, _ = _folded(
@@ -152,16 +160,21 @@ def _folded(
 
 def _pull(link: _Link, frame: Float[Array, "m r"], x: Any, params: PyTree) -> Float[Array, "n r"]:
     value, pull = jax.vjp(lambda x: link.at(x, params), x)
-    rows = jax.vmap(lambda u: pull(u.reshape(value.shape))[0].ravel())(frame.T)
-    return scaled_qr(rows.T)[0]
+
+    def row(u: jax.Array) -> jax.Array:
+        (cotangent,) = pull(u.reshape(value.shape).astype(value.dtype))
+        return cotangent.ravel().astype(frame.dtype)
+
+    return scaled_qr(jax.vmap(row)(frame.T).T)[0]
 
 
 def _push(
     link: _Link, frame: Float[Array, "n r"], product: "Product", x: Any, params: PyTree
 ) -> tuple[Float[Array, "m r"], "Product"]:
     def column(v: jax.Array) -> jax.Array:
-        tangent = v.reshape(x.shape)
-        return jax.jvp(lambda x: link.at(x, params), (x,), (tangent,))[1].ravel()
+        tangent = v.reshape(x.shape).astype(x.dtype)
+        image = jax.jvp(lambda x: link.at(x, params), (x,), (tangent,))[1]
+        return image.ravel().astype(frame.dtype)
 
     frame, triangle, log_scale = scaled_qr(jax.vmap(column, out_axes=1, in_axes=1)(frame))
     return frame, product.times(triangle, log_scale)
@@ -169,7 +182,7 @@ def _push(
 
 def random_frame(key: jax.Array, like: jax.Array, rank: int) -> Float[Array, "n r"]:
     """Orthonormal columns in a random direction, so that no axis is preferred."""
-    normal = jax.random.normal(key, (like.size, rank), like.dtype)
+    normal = jax.random.normal(key, (like.size, rank), wide_dtype(like))
     return jnp.linalg.qr(normal)[0]
 
 

@@ -60,7 +60,7 @@ def _by_columns(
         leaf, colours = leaves[place], plan.colours[place]
         patterns = [row[place] for row in plan.patterns]
         sizes = next((p.columns for p in patterns if p is not None), None)
-        if sizes is None:
+        if sizes is None or not leaf.size:
             return [jnp.zeros((*out.shape, *leaf.shape), out.dtype) for out in outs]
 
         def push(seed: jax.Array) -> list[jax.Array]:
@@ -88,7 +88,7 @@ def _by_rows(
 
     def row(place: int) -> list[jax.Array]:
         out, colours, patterns = outs[place], plan.colours[place], plan.patterns[place]
-        if all(p is None for p in patterns):
+        if all(p is None for p in patterns) or not out.size:
             return [jnp.zeros((*out.shape, *leaf.shape), leaf.dtype) for leaf in leaves]
 
         def pull(seed: jax.Array) -> list[jax.Array]:

@@ -9,8 +9,9 @@ from jaxtyping import Array, Float
 
 from jgrad._types import PyTree
 
-from ._inputs import as_arrays, as_structs, output_of
+from ._inputs import as_arrays, as_structs, output_of, whole, wide_dtype
 from ._krylov import STRIDE, Estimate, Tridiagonal, lanczos, settled, whole_strides
+from ._structure import modes, no_reverse
 
 
 def sharpness(
@@ -94,14 +95,19 @@ def hessian_eigenvalues(
             msg = f"the loss is {jax.tree.map(lambda o: o.shape, out)}; wanted a scalar"
             raise ValueError(msg)
         flat, unravel = ravel_pytree(params)
-        upper = flat.size if steps is None else steps
-        if not 1 <= k <= upper <= flat.size:
+        upper = flat.size if steps is None else whole("steps", steps)
+        if not 1 <= whole("k", k) <= upper <= flat.size:
             msg = (
                 f"k is {k} and steps {steps}; wanted 1 ≤ k ≤ steps ≤ {flat.size}, the number of "
                 "parameters"
             )
             raise ValueError(msg)
-        gradient = jax.grad(lambda flat: loss(unravel(flat), *args))
+        if not modes(lambda p: loss(p, *args), structs, out)[1]:
+            raise TypeError(no_reverse(lambda p: loss(p, *args), structs))
+        narrow, flat = flat.dtype, flat.astype(wide_dtype(params))
+        gradient = jax.grad(
+            lambda flat: loss(unravel(flat.astype(narrow)), *args).astype(flat.dtype)
+        )
         wanted = slice(None, k) if smallest else slice(-k, None)
         most = whole_strides(max(64, 4 * k) if steps is None else steps)
         if most > flat.size:

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jgrad._types import Elementwise
 
-from ._inputs import as_arrays, as_structs, output_of
+from ._inputs import as_arrays, as_structs, output_of, whole
 from ._structure import elementwise_mode
 
 
@@ -37,7 +37,7 @@ def derivative(
       >>> derivative(lambda x: x**3, order=2)(jnp.array([1.0, 2.0]))
       Array([ 6., 12.], dtype=float32)
     """
-    if order < 0:
+    if whole("order", order) < 0:
         msg = f"order is {order}; wanted 0, 1, 2, ..."
         raise ValueError(msg)
 
@@ -53,7 +53,7 @@ def derivative(
             )
             raise ValueError(msg)
         mode, elementwise = elementwise_mode(f, struct)
-        if check and not elementwise:
+        if check and not elementwise and array.size:
             msg = (
                 f"f maps shape {array.shape} to the same, but as far as its trace shows, elements "
                 "depend on one another: jacobian(f) gives the derivative of any f, and check=False "

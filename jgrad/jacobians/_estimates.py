@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from jgrad._types import PyTree
 
 from ._batches import keys_for
-from ._inputs import as_arrays, batch_axis, count, one_example, output_of
+from ._inputs import as_arrays, batch_axis, count, one_example, output_of, whole, wide_dtype
 from ._krylov import Estimate, golub_kahan
 from ._operators import Linear, linear, square_size
 
@@ -75,7 +75,7 @@ def log_determinant(
 
     def check(example: PyTree) -> None:
         n = square_size(f, example, "a determinant")
-        if steps is not None and not 1 <= steps <= n:
+        if steps is not None and not 1 <= whole("steps", steps) <= n:
             msg = f"steps is {steps}; wanted 1 ... {n}, the size of the Jacobian"
             raise ValueError(msg)
 
@@ -106,7 +106,7 @@ def _sampled(
     one: Callable[[Linear, Float[Array, "samples n"]], Estimate],
     check: Callable[[PyTree], object],
 ) -> Callable[..., Estimate]:
-    if samples < 2:
+    if whole("samples", samples) < 2:
         msg = f"samples is {samples}; wanted 2 or more, to tell a standard error"
         raise ValueError(msg)
 
@@ -115,7 +115,7 @@ def _sampled(
         batch = batch_axis(x)
         example = one_example(x)
         check(example)
-        dtype = jax.tree.leaves(example)[0].dtype
+        dtype = wide_dtype(example)
 
         def at(x: PyTree, key: jax.Array) -> Estimate:
             signs = jax.random.rademacher(key, (samples, count(example)), dtype)

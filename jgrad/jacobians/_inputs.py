@@ -1,6 +1,7 @@
 """What is asked of the functions and arrays that come in, and the errors that say so."""
 
 import math
+import operator
 from collections.abc import Callable
 
 import jax
@@ -100,6 +101,25 @@ def output_of(f: Callable[..., PyTree], *example: PyTree, batched: bool = True) 
             )
             raise TypeError(msg)
     return out
+
+
+def whole(name: str, value: object) -> int:
+    """`value`, where it is a whole number.
+
+    Raises:
+      TypeError: it is none; quotes it.
+    """
+    try:
+        return operator.index(value)  # pyright: ignore[reportArgumentType]
+    except TypeError as error:
+        msg = f"{name} is {value!r}; wanted a whole number"
+        raise TypeError(msg) from error
+
+
+def wide_dtype(tree: PyTree) -> jnp.dtype:
+    """The dtype that spectra and sums over `tree`'s leaves are computed in: float32 or better."""
+    wide = any(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(tree))
+    return jnp.dtype(jnp.float64 if wide else jnp.float32)
 
 
 def count(tree: PyTree) -> int:

@@ -8,7 +8,7 @@ from jgrad._types import PyTree
 from ._batches import over_batch
 from ._coloured import one_jacobian
 from ._inputs import as_arrays, as_structs, batch_axis, one_example, output_of
-from ._structure import dense_plan, plan_for
+from ._structure import dense_plan, modes, plan_for
 
 _MODES = ("auto", "fwd", "rev")
 
@@ -38,7 +38,7 @@ def jacobian(
 
     Raises:
       ValueError: x is no batch, f fails on one example of it, or a choice is unknown.
-      TypeError: x or f's output is not of real floats.
+      TypeError: x or f's output is not of real floats, or f is not differentiable (in this mode).
 
     Example:
       >>> import jax.numpy as jnp
@@ -55,7 +55,14 @@ def jacobian(
             batch_axis(x)
         example = one_example(x) if batched else as_structs(x)
         out = output_of(f, example, batched=batched)
-        plan = plan_for(f, example, out) if mode == "auto" else dense_plan(mode, example, out)
+        if mode == "auto":
+            plan = plan_for(f, example, out)
+        else:
+            forwards, backwards = modes(f, example, out)
+            if not (forwards if mode == "fwd" else backwards):
+                msg = f"mode is {mode!r}, but f is differentiable in the other mode only"
+                raise TypeError(msg)
+            plan = dense_plan(mode, example, out)
         one = one_jacobian(f, plan, example, out)
         return over_batch(one, batch_size)(x) if batched else one(x)
 

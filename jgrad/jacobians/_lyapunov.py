@@ -12,10 +12,11 @@ from jaxtyping import Array, Float
 from jgrad._types import PyTree
 
 from ._chains import random_frame, scaled_qr
-from ._inputs import as_arrays, as_structs, batch_axis, one_example, output_of
+from ._inputs import as_arrays, as_structs, batch_axis, one_example, output_of, whole
 from ._inputs import count as size_of
 from ._krylov import Estimate
 from ._operators import same_shapes
+from ._structure import modes
 
 
 def lyapunov_exponents(
@@ -69,11 +70,19 @@ def lyapunov_exponents(
         time = _time_axis(inputs, batch)
         example = one_example(state)
         n = size_of(example)
-        wanted = n if count is None else count
+        wanted = n if count is None else whole("count", count)
         _check(wanted, n, discard, blocks, time)
         first = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[2:], a.dtype), inputs)
         after = output_of(step, example, first)
         same_shapes(after, as_structs(example), "step(state, input)", "state")
+        nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), first)
+        forwards, backwards = modes(lambda h: step(h, nothing), example, after)
+        if not (backwards if backward else forwards):
+            msg = (
+                f"step is not differentiable {'backwards' if backward else 'forwards'}, which "
+                f"backward={backward} needs"
+            )
+            raise TypeError(msg)
 
         def one(state: PyTree, inputs: PyTree) -> Estimate:
             walk = _backward if backward else _forward
@@ -102,7 +111,11 @@ def _forward(
             return ravel_pytree(step(unravel(flat), x))[0]
 
         after, push = jax.linearize(one, flat)
-        frame, logs = _orthonormal(jax.vmap(push, 1, 1)(frame))
+
+        def column(v: jax.Array) -> jax.Array:
+            return push(v.astype(flat.dtype)).astype(v.dtype)
+
+        frame, logs = _orthonormal(jax.vmap(column, 1, 1)(frame))
         return (after, frame), logs
 
     return lax.scan(turn, (flat, random_frame(key, flat, count)), inputs)[1]
@@ -122,7 +135,11 @@ def _backward(
     def turn(frame, at):
         flat, x = at
         _, pull = jax.vjp(functools.partial(one, x=x), flat)
-        return _orthonormal(jax.vmap(lambda u: pull(u)[0], 1, 1)(frame))
+
+        def column(u: jax.Array) -> jax.Array:
+            return pull(u.astype(flat.dtype))[0].astype(u.dtype)
+
+        return _orthonormal(jax.vmap(column, 1, 1)(frame))
 
     frame = random_frame(key, flat, count)
     return lax.scan(turn, frame, (states, inputs), reverse=True)[1][::-1]

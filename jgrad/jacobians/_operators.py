@@ -9,7 +9,17 @@ from jaxtyping import Array, Float
 
 from jgrad._types import PyTree
 
-from ._inputs import as_arrays, batch_axis, count, one_example, output_of, shapes
+from ._inputs import (
+    as_arrays,
+    as_structs,
+    batch_axis,
+    count,
+    one_example,
+    output_of,
+    shapes,
+    wide_dtype,
+)
+from ._structure import modes, no_reverse
 
 
 def jvp(f: Callable[[PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
@@ -24,7 +34,7 @@ def jvp(f: Callable[[PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
       >>> jvp(lambda x: x[:1] ** 2)(jnp.array([[3.0, 4.0]]), jnp.array([[1.0, 5.0]]))
       Array([[6.]], dtype=float32)
     """
-    return _over_inputs(f, lambda x, v: jax.jvp(f, (x,), (v,))[1])
+    return _over_inputs(f, lambda x, v: products(f, x)[0](v))
 
 
 def vjp(f: Callable[[PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
@@ -34,7 +44,7 @@ def vjp(f: Callable[[PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
       ValueError: x is no batch, f fails on one example of it, or u has not f(x)'s shapes.
       TypeError: x, u or f's output is not of real floats.
     """
-    return _over_outputs(f, lambda x, u: jax.vjp(f, x)[1](u)[0])
+    return _over_outputs(f, lambda x, u: products(f, x)[1](u))
 
 
 def jtj(f: Callable[[PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
@@ -45,8 +55,8 @@ def jtj(f: Callable[[PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
     """
 
     def one(x: PyTree, v: PyTree) -> PyTree:
-        _, pull = jax.vjp(f, x)
-        return pull(jax.jvp(f, (x,), (v,))[1])[0]
+        push, pull = products(f, x)
+        return pull(push(v))
 
     return _over_inputs(f, one)
 
@@ -59,9 +69,37 @@ def jjt(f: Callable[[PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
     """
 
     def one(x: PyTree, u: PyTree) -> PyTree:
-        return jax.jvp(f, (x,), (jax.vjp(f, x)[1](u)[0],))[1]
+        push, pull = products(f, x)
+        return push(pull(u))
 
     return _over_outputs(f, one)
+
+
+def products(
+    f: Callable[[PyTree], PyTree], x: PyTree
+) -> tuple[Callable[[PyTree], PyTree], Callable[[PyTree], PyTree]]:
+    """V -> J v and u -> Jᵀ u at one example, for f of whichever mode there is.
+
+    A custom_vjp has reverse mode only: there J v is the transpose of u -> Jᵀ u.
+
+    Raises:
+      TypeError: f has no derivative, or (when the second is called) no reverse mode.
+    """
+    example = as_structs(x)
+    out = output_of(f, example)
+    forwards, backwards = modes(f, example, out)
+
+    def pull(u: PyTree) -> PyTree:
+        if not backwards:
+            raise TypeError(no_reverse(f, example))
+        return jax.vjp(f, x)[1](u)[0]
+
+    def push(v: PyTree) -> PyTree:
+        if forwards:
+            return jax.jvp(f, (x,), (v,))[1]
+        return jax.linear_transpose(pull, out)(v)[0]
+
+    return push, pull
 
 
 class Linear(NamedTuple):
@@ -74,15 +112,34 @@ class Linear(NamedTuple):
 
 
 def linear(f: Callable[[PyTree], PyTree], x: PyTree) -> Linear:
-    """The Jacobian of f at one example x, linearised once for many products."""
+    """The Jacobian of f at one example x, linearised once for many products.
+
+    Vectors are of float32 or better, whatever f computes in.
+
+    Raises:
+      TypeError: f has no derivative, or (when it is asked for) no reverse mode.
+    """
     flat, unravel = ravel_pytree(x)
+    wide, example = wide_dtype(x), as_structs(x)
+    forwards, backwards = modes(f, example, output_of(f, example))
 
     def flat_f(flat: jax.Array) -> jax.Array:
-        return ravel_pytree(f(unravel(flat)))[0]
+        return ravel_pytree(f(unravel(flat.astype(narrow))))[0].astype(wide)
 
-    value, push = jax.linearize(flat_f, flat)
-    pull = jax.linear_transpose(push, flat)
-    return Linear(flat.size, value.size, push, lambda u: pull(u)[0])
+    narrow, flat = flat.dtype, flat.astype(wide)
+    m = jax.eval_shape(flat_f, flat).size
+    if not forwards:
+        _, back = jax.vjp(flat_f, flat)
+        push = jax.linear_transpose(lambda u: back(u)[0], jax.ShapeDtypeStruct((m,), wide))
+        return Linear(flat.size, m, lambda v: push(v)[0], lambda u: back(u)[0])
+    _, forth = jax.linearize(flat_f, flat)
+
+    def pull(u: Float[Array, " m"]) -> Float[Array, " n"]:
+        if not backwards:
+            raise TypeError(no_reverse(f, example))
+        return jax.linear_transpose(forth, flat)(u)[0]
+
+    return Linear(flat.size, m, forth, pull)
 
 
 def _over_inputs(

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from jgrad._types import PyTree
 
 from ._batches import keys_for, over_batch
-from ._inputs import as_arrays, batch_axis, count, one_example, output_of
+from ._inputs import as_arrays, batch_axis, count, one_example, output_of, whole, wide_dtype
 from ._jacobian import jacobian
 from ._krylov import STRIDE, Bidiagonal, Estimate, golub_kahan, settled, whole_strides
 from ._operators import Linear, linear
@@ -74,11 +74,11 @@ def singular_values_and_errors(
         batch = batch_axis(x)
         example = one_example(x)
         rank = min(count(example), count(output_of(f, example)))
-        wanted = rank if k is None else k
+        wanted = rank if k is None else whole("k", k)
         if not (1 <= wanted <= rank or k is None):
             msg = f"k is {k}; wanted 1 ... {rank}, as many as the Jacobian has singular values"
             raise ValueError(msg)
-        if steps is not None and not max(wanted, 1) <= steps <= rank:
+        if steps is not None and not max(wanted, 1) <= whole("steps", steps) <= rank:
             msg = f"steps is {steps}; wanted k = {wanted} ... {rank}"
             raise ValueError(msg)
         most = whole_strides(max(128, 8 * wanted) if steps is None else steps)
@@ -105,6 +105,9 @@ def condition_number(
 
     def of(x: PyTree) -> Float[Array, " batch"]:
         sigma = values(x)
+        if not sigma.shape[1]:
+            msg = "the Jacobian has no rows or no columns, and so no singular values"
+            raise ValueError(msg)
         return sigma[:, 0] / sigma[:, -1]
 
     return of
@@ -159,13 +162,20 @@ def isometry(
 
 
 def _dense(f: Callable[[PyTree], PyTree], x: PyTree) -> Float[Array, "m n"]:
-    """The Jacobian at one example as one matrix."""
+    """The Jacobian at one example as one matrix, of float32 or better."""
+    wide = wide_dtype(x)
     blocks = jacobian(f, batched=False)(x)
     outs = jax.tree.leaves(jax.eval_shape(f, x))
     rows = jax.tree.structure(jax.eval_shape(f, x)).flatten_up_to(blocks)
     return jnp.concatenate(
         [
-            jnp.concatenate([b.reshape(out.size, -1) for b in jax.tree.leaves(row)], axis=1)
+            jnp.concatenate(
+                [
+                    b.reshape(out.size, b.size // max(out.size, 1)).astype(wide)
+                    for b in jax.tree.leaves(row)
+                ],
+                axis=1,
+            )
             for out, row in zip(outs, rows, strict=True)
         ]
     )
@@ -184,9 +194,9 @@ def _largest(
     operator = linear(f, x)
     if operator.m < operator.n:
         operator = Linear(operator.m, operator.n, operator.pull, operator.push)
-    leaf = jax.tree.leaves(x)[0]
-    start, spare = jax.random.normal(key, (2, operator.m), leaf.dtype)
-    eps = float(jnp.finfo(leaf.dtype).eps)
+    dtype = wide_dtype(x)
+    start, spare = jax.random.normal(key, (2, operator.m), dtype)
+    eps = float(jnp.finfo(dtype).eps)
 
     def ritz(b: Bidiagonal) -> Estimate:
         left, values, _ = jnp.linalg.svd(b.matrix)

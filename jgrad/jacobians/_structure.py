@@ -154,6 +154,46 @@ def elementwise_mode(
     return plan.mode, _kind(plan, x, out) in {"elementwise", "zero"}
 
 
+def modes(f: Callable[[PyTree], PyTree], example: PyTree, out: PyTree) -> tuple[bool, bool]:
+    """Whether f can be differentiated forwards, and backwards.
+
+    Raises:
+      TypeError: neither; says why.
+    """
+    pushes, pulls = _traces(f, example, out)
+    if pushes is None and pulls is None:
+        raise TypeError(_refusal(f, example))
+    return pushes is not None, pulls is not None
+
+
+def both_modes(f: Callable[[PyTree], PyTree], example: PyTree, out: PyTree) -> None:
+    """Nothing, where f can be differentiated forwards and backwards.
+
+    Raises:
+      TypeError: it cannot; says which mode is missing and why.
+    """
+    forwards, backwards = modes(f, example, out)
+    if not forwards:
+        msg = "f is not differentiable forwards: it holds a custom_vjp, which has reverse mode only"
+        raise TypeError(msg)
+    if not backwards:
+        raise TypeError(no_reverse(f, example))
+
+
+def no_reverse(f: Callable[[PyTree], PyTree], example: PyTree) -> str:
+    """Why f has no reverse mode, in JAX's own words."""
+
+    def pull(x: PyTree) -> PyTree:
+        value, back = jax.vjp(f, x)
+        return back(value)
+
+    try:
+        jax.eval_shape(pull, example)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        return f"f is not differentiable in reverse: {error}"
+    return "f is not differentiable in reverse"
+
+
 # --- The linear programs ------------------------------------------------------------------------
 
 

@@ -65,18 +65,17 @@ def elementwise(rounds: int) -> None:
     def by_hand(x: jax.Array) -> jax.Array:
         return 1 - jnp.tanh(x) ** 2
 
-    matrix = ready(jax.vmap(jax.jacrev(jnp.tanh)), x[:8])
     ways = {
         "derivative": ready(derivative, x),
-        "vmap(jacrev), 8 of the 64": matrix,
-        "jacobian, 8 of the 64": ready(jacobians.jacobian(jnp.tanh), x[:8]),
+        "vmap(jacrev)": ready(jax.vmap(jax.jacrev(jnp.tanh)), x),
+        "jacobian": ready(jacobians.jacobian(jnp.tanh), x),
     }
     report("elementwise, batch 64, width 1024", ways, "derivative", rounds)
     ways = {
-        "derivative": ready(repeated(lambda z: jnp.tanh(z) + derivative(z), 100), x),
-        "closed form": ready(repeated(lambda z: jnp.tanh(z) + by_hand(z), 100), x),
+        "derivative": ready(repeated(lambda z: jnp.tanh(z) + derivative(z), 500), x),
+        "closed form": ready(repeated(lambda z: jnp.tanh(z) + by_hand(z), 500), x),
     }
-    report("100 passes of φ and φ' in one program", ways, "closed form", rounds)
+    report("500 passes of φ and φ' in one program", ways, "closed form", rounds)
     for width in (512, 1024, 2048):
         stats = jax.jit(derivative).lower(jnp.zeros((64, width))).compile().memory_analysis()
         print(
@@ -101,62 +100,91 @@ def deep(rounds: int) -> None:
         "vmap(jacrev)": ready(jax.vmap(jax.jacrev(f)), x),
         "bare products": ready(products, jnp.ones((20, 64, 256))),
     }
-    try:
-        import torch
-    except ImportError:
-        pass
-    else:
-        tensors = [torch.tensor(np.asarray(w)) for w in layers]
-
-        def theirs(x):
-            for w in tensors:
-                x = torch.tanh(x @ w)
-            return x
-
-        at = torch.tensor(np.asarray(x))
-        ways["torch.func.vmap(jacrev)"] = lambda: torch.func.vmap(torch.func.jacrev(theirs))(at)
+    ways |= torchs(layers, x)
     report("MLP, width 256, depth 20, batch 64: full Jacobian", ways, "jacobian", rounds)
 
 
+def torchs(layers: list[jax.Array], x: jax.Array) -> dict[str, Callable[[], object]]:
+    """The Jacobian of `mlp(layers)` by torch.func, where PyTorch is installed."""
+    try:
+        import torch
+    except ImportError:
+        return {}
+    tensors, at = [torch.tensor(np.asarray(w)) for w in layers], torch.tensor(np.asarray(x))
+
+    def f(x):
+        for w in tensors:
+            x = torch.tanh(x @ w)
+        return x
+
+    func = torch.func
+    return {
+        "torch.func.vmap(jacrev)": lambda: func.vmap(func.jacrev(f))(at),
+        "torch.func.vmap(jacfwd)": lambda: func.vmap(func.jacfwd(f))(at),
+    }
+
+
 def narrow(rounds: int) -> None:
-    f = mlp(weights(256, 256, 8, 256, 256))
+    layers = weights(256, 256, 8, 256, 256)
+    f = mlp(layers)
     x = jax.random.normal(KEY, (64, 256))
     ways = {
         "jacobian": ready(jacobians.jacobian(f), x),
         "vmap(jacfwd)": ready(jax.vmap(jax.jacfwd(f)), x),
         "vmap(jacrev)": ready(jax.vmap(jax.jacrev(f)), x),
     }
+    ways |= torchs(layers, x)
     report("autoencoder 256-256-8-256-256, batch 64", ways, "jacobian", rounds)
 
 
 def spectrum(rounds: int) -> None:
-    f = mlp(weights(2048, 2048, 2048, 2048))
+    """The first two have their largest values in a row, the worst case; the last one apart."""
+    edge = weights(2048, 2048, 2048, 2048)
+    apart = edge[0] / (1.0 + jnp.arange(2048.0)) ** 0.5
     x = jax.random.normal(KEY, (1, 2048))
-    ways = {
-        "singular_values, k = 5": ready(jacobians.singular_values(f, 5), x),
-        "Jacobian and its SVD": ready(
-            lambda x: jnp.linalg.svd(jax.vmap(jax.jacrev(f))(x), compute_uv=False)[:, :5], x
-        ),
-    }
-    few, full = (way() for way in ways.values())
-    print(f"\n  the five values differ by {float(abs(few / full - 1).max()):.1e} at most")
-    report("top 5 singular values, width 2048", ways, "singular_values, k = 5", min(rounds, 3))
+    for title, layers in {
+        "one random layer": edge[:1],
+        "three random layers": edge,
+        "one layer, columns as 1/√i": [apart],
+    }.items():
+        f = mlp(layers)
+        found = jax.jit(jacobians.singular_values_and_errors(f, 5))
+        ways = {
+            "singular_values, k = 5": ready(jacobians.singular_values(f, 5), x),
+            "Jacobian and its SVD": ready(
+                lambda x, f=f: jnp.linalg.svd(jax.vmap(jax.jacrev(f))(x), compute_uv=False)[:, :5],
+                x,
+            ),
+            "Jacobian alone": ready(jax.vmap(jax.jacrev(f)), x),
+        }
+        full = ways["Jacobian and its SVD"]()
+        few = found(x)
+        report(f"top 5 of width 2048, {title}", ways, "singular_values, k = 5", min(rounds, 5))
+        off = float(jnp.max(jnp.abs(few.value / full - 1)))
+        bound = float(jnp.max(few.error / full))
+        print(f"  they differ by {off:.1e} at most; the bound that comes with them is {bound:.1e}")
 
 
 def memory(rounds: int) -> None:  # noqa: ARG001
     f = mlp(weights(*[256] * 6))
-    print("\npeak memory beyond the result, MLP of width 256, depth 5")
+    print("\npeak memory beyond the result, MLP of width 256, depth 5, by XLA's own account")
+    print("  base: what the program for 8 examples takes, its temporaries and its result")
 
-    def beyond(batch: int, batch_size: int | None) -> int:
-        x = jnp.zeros((batch, 256))
+    def stats(batch: int, batch_size: int | None) -> tuple[int, int]:
         run = jax.jit(jacobians.jacobian(f, batch_size=batch_size))
-        return run.lower(x).compile().memory_analysis().temp_size_in_bytes
+        found = run.lower(jnp.zeros((batch, 256))).compile().memory_analysis()
+        return found.temp_size_in_bytes, found.output_size_in_bytes
 
-    # What eight need at once holds their result as well, which the loop has beside the whole.
-    need = beyond(8, None) + 8 * 256 * 256 * 4
+    # In the loop eight results are temporaries: beside the whole they have to be somewhere.
+    temporaries, result = stats(8, None)
+    need = temporaries + result
+    print(f"  8 at once: {temporaries / 2**20:.2f} MiB and a result of {result / 2**20:.2f} MiB")
     for batch in (8, 64, 512, 515):
-        used = beyond(batch, 8)
-        print(f"  batch {batch:4d} by 8: {used / 2**20:8.2f} MiB   {used / need:6.3f} x 8 at once")
+        used, _ = stats(batch, 8)
+        print(
+            f"  batch {batch:4d} by 8: {used / 2**20:8.2f} MiB   {used / need:6.3f} x the base, "
+            f"{used / temporaries:6.3f} x the temporaries alone"
+        )
 
 
 PARTS = {

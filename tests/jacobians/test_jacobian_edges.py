@@ -1,0 +1,169 @@
+"""Sizes of zero, half precision, functions with one mode or none, NaN, wrong numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jgrad import jacobians
+from jgrad.jacobians._inputs import whole
+
+
+def called_back(v):
+    return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(v.shape, v.dtype), v)
+
+
+@jax.custom_vjp
+def doubled(v):
+    """sin, whose derivative is said to be 2 cos: reverse mode only."""
+    return jnp.sin(v)
+
+
+doubled.defvjp(lambda v: (jnp.sin(v), v), lambda v, u: (2 * u * jnp.cos(v),))
+
+
+def looped(v):
+    """Forward mode only: the bound is traced."""
+    return jax.lax.while_loop(
+        lambda c: c[0] < v[0], lambda c: (c[0] + 1, jnp.sin(c[1])), (jnp.zeros(()), v)
+    )[1]
+
+
+def driven(f):
+    return lambda x: jacobians.lyapunov_exponents(lambda h, u: f(h + u))(
+        x, jnp.ones((len(x), 30, x.shape[1]), x.dtype)
+    )
+
+
+def summed(f):
+    return lambda x: jacobians.max_stable_learning_rate(lambda v: jnp.sum(f(v)))(x)
+
+
+#: Everything that takes a function of one example and a batch of them.
+FUNCTIONS = {
+    "derivative": jacobians.derivative,
+    "jacobian": jacobians.jacobian,
+    "jvp": lambda f: lambda x: jacobians.jvp(f)(x, jnp.ones_like(x)),
+    "vjp": lambda f: lambda x: jacobians.vjp(f)(x, jnp.ones_like(x)),
+    "jtj": lambda f: lambda x: jacobians.jtj(f)(x, jnp.ones_like(x)),
+    "jjt": lambda f: lambda x: jacobians.jjt(f)(x, jnp.ones_like(x)),
+    "singular_values": jacobians.singular_values,
+    "largest": lambda f: jacobians.singular_values(f, 2, steps=4),
+    "smallest": lambda f: jacobians.singular_values(f, 2, smallest=True),
+    "condition_number": jacobians.condition_number,
+    "isometry": jacobians.isometry,
+    "frobenius_norm": lambda f: jacobians.frobenius_norm(f, 4),
+    "trace": lambda f: jacobians.trace(f, 4),
+    "log_determinant": lambda f: jacobians.log_determinant(f, 4),
+    "log_singular_values": lambda f: jacobians.log_singular_values([f, f]),
+    "lyapunov_exponents": driven,
+    "sharpness": summed,
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nan_comes_out(name):
+    x = jnp.full((2, 5), jnp.nan)
+    found = jax.jit(FUNCTIONS[name](lambda v: jnp.sin(v) * v))(x)
+    for leaf in jax.tree.leaves(found):
+        if name == "jacobian":
+            assert jnp.isnan(jnp.diagonal(leaf, axis1=1, axis2=2)).all()
+        else:
+            assert jnp.isnan(leaf).all()
+
+
+@pytest.mark.parametrize("name", [n for n in FUNCTIONS if n != "sharpness"])
+def test_no_examples(name):
+    for leaf in jax.tree.leaves(FUNCTIONS[name](jnp.sin)(jnp.ones((0, 5)))):
+        assert leaf.shape[0] == 0
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_has_no_derivative_says_so(name):
+    with pytest.raises(TypeError, match="not differentiable"):
+        FUNCTIONS[name](called_back)(jnp.ones((2, 5)))
+    with pytest.raises(TypeError, match="not differentiable"):
+        FUNCTIONS[name](lambda v: v.astype(int))(jnp.ones((2, 5)))
+
+
+X = np.array([[0.3, -1.2, 2.0, 0.1], [0.9, 0.4, -0.6, 1.1]], np.float32)
+
+
+@pytest.mark.parametrize("name", ["jvp", "vjp", "jtj", "jjt"])
+def test_products_with_reverse_mode_alone(name):
+    power = 1 if name in {"jvp", "vjp"} else 2
+    got = jax.jit(FUNCTIONS[name](doubled))(jnp.asarray(X))
+    np.testing.assert_allclose(got, (2 * np.cos(X)) ** power, rtol=1e-6)
+
+
+def test_spectra_with_reverse_mode_alone():
+    for choice in ({}, {"steps": 4}):
+        got = jacobians.singular_values(doubled, 2, **choice)(jnp.asarray(X))
+        want = -np.sort(-np.abs(2 * np.cos(X)))[:, :2]
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+    np.testing.assert_allclose(
+        jacobians.trace(doubled, 2)(jnp.asarray(X)).value, 2 * np.cos(X).sum(1), rtol=1e-6
+    )
+
+
+def test_the_missing_mode_is_named():
+    x = jnp.ones((2, 4))
+    for call in (jacobians.vjp, jacobians.jtj):
+        with pytest.raises(TypeError, match="not differentiable in reverse"):
+            call(looped)(x, x)
+    with pytest.raises(TypeError, match="not differentiable in reverse"):
+        jacobians.singular_values(looped, 2, steps=4)(x)
+    with pytest.raises(TypeError, match="not differentiable forwards"):
+        jacobians.log_singular_values([doubled])(x)
+    with pytest.raises(TypeError, match="not differentiable forwards"):
+        driven(doubled)(x)
+    with pytest.raises(TypeError, match="mode is 'fwd', but f is differentiable in the other"):
+        jacobians.jacobian(doubled, "fwd")(x)
+    with pytest.raises(TypeError, match="mode is 'rev', but f is differentiable in the other"):
+        jacobians.jacobian(looped, "rev")(x)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "singular_values",
+        "condition_number",
+        "isometry",
+        "trace",
+        "log_singular_values",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("largest", "log_determinant", "sharpness")
+        ),
+    ],
+)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
+def test_spectra_of_half_precision(name, dtype):
+    x = jnp.asarray(X).astype(dtype)
+    got = FUNCTIONS[name](jnp.sin)(x)
+    want = FUNCTIONS[name](jnp.sin)(x.astype(jnp.float32))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert a.dtype == jnp.float32
+        # The function itself rounds.
+        np.testing.assert_allclose(a, b, atol=0.1 * float(jnp.max(jnp.abs(b))), rtol=0.1)
+
+
+def test_sizes_of_zero():
+    x = jnp.ones((3, 4))
+    assert jacobians.jacobian(lambda v: v[:0])(x).shape == (3, 0, 4)
+    assert jacobians.jacobian(lambda v: jnp.sum(v) * jnp.ones(2))(jnp.ones((3, 0))).shape == (
+        3,
+        2,
+        0,
+    )
+    assert jacobians.singular_values(lambda v: v[:0])(x).shape == (3, 0)
+    assert jacobians.log_singular_values([lambda v: v[:0]])(x).shape == (3, 0)
+    with pytest.raises(ValueError, match="no singular values"):
+        jacobians.condition_number(lambda v: v[:0])(x)
+
+
+def test_whole_numbers():
+    assert whole("k", np.int64(3)) == 3
+    for given in (2.0, "2", None):
+        with pytest.raises(TypeError, match=f"k is {given!r}; wanted a whole number"):
+            whole("k", given)
