@@ -35,7 +35,7 @@ def conclude(summary: Summary) -> Conclusion:
         points.append((head, _why(failing, summary)))
         tried = [r for e in failing for r in summary.remedies(e.label)]
         if tried:
-            points.append((f"Remedies for {activation}", _remedies(tried, summary.chance)))
+            points.append((f"Remedies for {activation}", _remedies(tried, summary)))
     healthy = [e for e in summary.base if e.trains]
     if healthy:
         points.append(("What trains as it is", _healthy(healthy)))
@@ -158,7 +158,7 @@ def _course(entry: Entry) -> str:
 _SOMETHING = 0.15
 
 
-def _remedies(tried: list[Entry], chance: float) -> str:
+def _remedies(tried: list[Entry], summary: Summary) -> str:
     """Which remedies trained, the fastest first, which got some way, and which did not help."""
     names = list(dict.fromkeys(e.remedy for e in tried))
     by_name = {name: [e for e in tried if e.remedy == name] for name in names}
@@ -168,7 +168,7 @@ def _remedies(tried: list[Entry], chance: float) -> str:
     breaks = [n for n in fails if all(e.diverged.all() for e in by_name[n])]
     fails = [n for n in fails if n not in breaks]
     reached = {n: float(np.mean([e.mean for e in by_name[n]])) for n in fails}
-    some = {n: mean for n, mean in reached.items() if mean > chance + _SOMETHING}
+    some = {n: mean for n, mean in reached.items() if mean > summary.chance + _SOMETHING}
     fails = [n for n in fails if n not in some]
     said = []
     if works:
@@ -183,7 +183,7 @@ def _remedies(tried: list[Entry], chance: float) -> str:
         said.append(f"it gets no further than {_listed(each)}")
     if fails:
         verb = "does" if len(fails) == 1 else "do"
-        said.append(f"{_listed(fails)} {verb} not help" + _unchanged(by_name, fails))
+        said.append(f"{_listed(fails)} {verb} not help" + _unchanged(summary, by_name, fails))
     if breaks:
         each = [f"{n} (the gradient {folds(_rate(by_name[n]))})" for n in breaks]
         said.append(f"it diverges with {_listed(each)}")
@@ -203,10 +203,16 @@ def _rate(entries: list[Entry]) -> float:
     return float(np.mean([e.start.rate for e in entries]))
 
 
-def _unchanged(by_name: dict[str, list[Entry]], fails: list[str]) -> str:
+def _network(entry: Entry) -> tuple[object, ...]:
+    """What decides the gradients before training."""
+    shared = (entry.settings[name] for name in ("activation", "init", "norm", "skip"))
+    return (*shared, entry.profiles[0].depth)
+
+
+def _unchanged(summary: Summary, by_name: dict[str, list[Entry]], fails: list[str]) -> str:
     """A word on remedies that leave the network, and so its first gradients, as they were."""
     entries = [e for name in fails for e in by_name[name]]
-    if all(e.settings["norm"] == "none" and e.settings["skip"] == "none" for e in entries):
+    if all(_network(e) == _network(summary[e.baseline]) for e in entries):
         return f": the gradient still {folds(_rate(entries))}, whatever is done with it afterwards"
     return ""
 

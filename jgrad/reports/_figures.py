@@ -73,8 +73,7 @@ def arrivals(title: str, entries: Sequence[Entry], names: Sequence[str]) -> str:
     reached = [_reached(entry) for entry in entries]
     finite = np.concatenate([r[np.isfinite(r)] for r in reached])
     low, high = min(finite.min(initial=0.0), -2.4), max(finite.max(initial=0.0), 1.0)
-    depth = entries[0].profiles[0].depth
-    layer = np.arange(1, depth + 1)
+    depth = max(entry.profiles[0].depth for entry in entries)
     frame = Frame(
         Axis(1, depth, layers(depth), "layer (1 is next to the input)"),
         Axis(
@@ -87,6 +86,7 @@ def arrivals(title: str, entries: Sequence[Entry], names: Sequence[str]) -> str:
     )
     marks = []
     for i, (entry, part) in enumerate(zip(entries, reached, strict=True)):
+        layer = np.arange(1, part.shape[-1] + 1)
         marks.append(band(frame, layer, part.min(0), part.max(0), COLOURS[i]))
         marks.append(line(frame, layer, part.mean(0), COLOURS[i]))
         if entry.comparison is not None:

@@ -170,15 +170,17 @@ def summarise(dataset: xr.Dataset) -> Summary:
     if missing:
         msg = f"not the results of a sweep: no {', '.join(missing)} in it"
         raise ValueError(msg)
-    if "chance" not in dataset.attrs and "classes" not in dataset.attrs:
-        msg = (
-            "not the results of a sweep on one data set: no 'chance' or 'classes' in its attributes"
-        )
-        raise ValueError(msg)
     if np.isnan(dataset["test_accuracy"].values).all():
         msg = (
             "a report ranks by test accuracy, of which there is none here: "
             "jgrad.results.verdicts compares by test loss"
+        )
+        raise ValueError(msg)
+    if "chance" not in dataset.attrs and "classes" not in dataset.attrs:
+        several = np.unique(dataset["data"].values.tolist()) if "data" in dataset else ()
+        msg = (
+            f"a report is of one data set, these results are of {', '.join(several) or 'none'} "
+            "(no 'chance' or 'classes' in the attributes); jgrad.results.verdicts takes them"
         )
         raise ValueError(msg)
     table = _Table(dataset)

@@ -90,6 +90,10 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+#: Letters of a part's file name; a file system takes 255 bytes, ending and all.
+_LONGEST = 100
+
+
 @dataclasses.dataclass(frozen=True)
 class Folder:
     """The output folder of one run: its identity, its finished parts, its results.
@@ -106,8 +110,9 @@ class Folder:
         return self.path / "results.nc"
 
     def part(self, name: str) -> Path:
-        """Where the part of that name goes."""
-        return self.path / "parts" / f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}.nc"
+        """Where the part of that name goes; names that differ in signs alone share a place."""
+        plain = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+        return self.path / "parts" / f"{plain[:_LONGEST]}.nc"
 
 
 def claim(path: str | Path, identity: Mapping[str, Any]) -> Folder:

@@ -8,12 +8,13 @@ corrected by Holm's step-down (Holm, 1979, Scandinavian Journal of Statistics 6)
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import stats
 
 from ._read import rate_window
@@ -36,6 +37,7 @@ class Verdict:
       high: its upper end.
       seeds: how many pairs.
       p: two-sided, corrected for all verdicts of the sweep; NaN with a single seed.
+      diverged: in how many pairs one of the two diverged, and is scored as it was before it did.
       beats_random: share of the random arm's configurations that it is better than; NaN without.
     """
 
@@ -47,6 +49,7 @@ class Verdict:
     high: float
     seeds: int
     p: float
+    diverged: int
     beats_random: float
 
     @property
@@ -55,7 +58,8 @@ class Verdict:
         return self.difference > 0 if self.p <= LEVEL else None
 
     def __str__(self) -> str:
-        scale, unit = (100, " points") if self.score == "test accuracy" else (1, " nat")
+        # Of a loss of one's own nobody knows the unit.
+        scale, unit = (100, " points") if self.score == "test accuracy" else (1, "")
         by = f"{self.score} {'better' if self.difference >= 0 else 'worse'} by "
         by += f"{scale * abs(self.difference):.3g}{unit}"
         if self.seeds < 2:
@@ -64,6 +68,8 @@ class Verdict:
             low, high = sorted((scale * self.low, scale * self.high))
             interval = f"95 % interval {low:.3g} to {high:.3g}"
             said = f"{by} ({interval}, {self.seeds} seeds, p = {self.p:.2g})"
+        if self.diverged:
+            said += f"; in {self.diverged} of {self.seeds} pairs one diverged"
         word = {True: "helps", False: "harms", None: "not shown to help"}[self.helps]
         beats = (
             ""
@@ -76,14 +82,18 @@ class Verdict:
 def verdicts(dataset: xr.Dataset) -> tuple[Verdict, ...]:
     """A verdict for every configuration that has a baseline, the surest help first.
 
+    The random arm is judged by nobody: its configurations were not chosen.
+
     Raises:
       ValueError: a baseline is not among the configurations.
     """
-    score, name = _scores(dataset)
+    score, gone, name = _scores(dataset)
     labels = dataset.label.values.tolist()
-    arm = score[len(score) - int(dataset.attrs.get("random", 0)) :].mean(-1)
+    chosen = len(score) - int(dataset.attrs.get("random", 0))
+    arm = score[chosen:].mean(-1)
     found = []
-    for mine, label, baseline in zip(score, labels, dataset.baseline.values.tolist(), strict=True):
+    rows = zip(score, gone, labels, dataset.baseline.values.tolist(), strict=True)
+    for mine, lost, label, baseline in itertools.islice(rows, chosen):
         if not baseline:
             continue
         if baseline not in labels:
@@ -93,7 +103,16 @@ def verdicts(dataset: xr.Dataset) -> tuple[Verdict, ...]:
         low, high, p = _interval(difference)
         beats = float((mine.mean() > arm).mean()) if len(arm) else math.nan
         of = Verdict(
-            label, baseline, name, float(difference.mean()), low, high, len(difference), p, beats
+            label=label,
+            baseline=baseline,
+            score=name,
+            difference=float(difference.mean()),
+            low=low,
+            high=high,
+            seeds=len(difference),
+            p=p,
+            diverged=int((lost | gone[labels.index(baseline)]).sum()),
+            beats_random=beats,
         )
         found.append(of)
     corrected = _holm([verdict.p for verdict in found])
@@ -101,18 +120,23 @@ def verdicts(dataset: xr.Dataset) -> tuple[Verdict, ...]:
     return tuple(sorted(found, key=lambda v: (v.helps is not True, -v.difference)))
 
 
-def _scores(dataset: xr.Dataset) -> tuple[Float[np.ndarray, "configs seeds"], str]:
-    """Each configuration's score by seed at its best rate, larger is better; diverged is worst."""
+def _scores(
+    dataset: xr.Dataset,
+) -> tuple[Float[np.ndarray, "configs seeds"], Bool[np.ndarray, "configs seeds"], str]:
+    """Each configuration's score by seed at its best rate, larger is better, and what diverged."""
     best = rate_window(dataset).best
     mine = dataset.learning_rate == best
     at = mine.argmax("rate")
+    gone = np.isnan(dataset.train_loss.isel(step=-1)).isel(rate=at)
+    gone = gone.transpose("config", "seed").values
     accuracy = dataset.test_accuracy.isel(step=-1).isel(rate=at).transpose("config", "seed").values
     if not np.isnan(dataset.test_accuracy.values).all():
-        return np.nan_to_num(accuracy.astype(float)), "test accuracy"
+        return np.nan_to_num(accuracy.astype(float)), gone, "test accuracy"
     loss = dataset.test_loss.isel(step=-1).isel(rate=at).transpose("config", "seed").values
     loss = loss.astype(float)
-    worst = np.nanmax(dataset.test_loss.isel(step=0).where(np.isfinite(dataset.test_loss)).values)
-    return -np.where(np.isfinite(loss), loss, worst), "test loss"
+    finite = dataset.test_loss.values[np.isfinite(dataset.test_loss.values)]
+    worst = finite.max() if finite.size else 0.0
+    return -np.where(np.isfinite(loss), loss, worst), gone, "test loss"
 
 
 def _interval(difference: np.ndarray) -> tuple[float, float, float]:
@@ -121,8 +145,8 @@ def _interval(difference: np.ndarray) -> tuple[float, float, float]:
     if count < 2:
         return math.nan, math.nan, math.nan
     error = difference.std(ddof=1) / math.sqrt(count)
-    if error == 0:  # the same in every pair, to the last bit
-        return float(mean), float(mean), 1.0 if mean == 0 else 0.0
+    if error == 0:  # the same in every pair, of whose spread Student's t knows nothing: signs
+        return float(mean), float(mean), 1.0 if mean == 0 else 2.0 ** (1 - count)
     half = stats.t.ppf(1 - LEVEL / 2, count - 1) * error
     p = 2 * stats.t.sf(abs(mean) / error, count - 1)
     return float(mean - half), float(mean + half), float(p)

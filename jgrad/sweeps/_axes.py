@@ -1,6 +1,7 @@
 """Sets of trials: every combination, side by side, or drawn at random."""
 
 import itertools
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,6 +85,25 @@ def randomly(
         vary(base, **{name: of[k] for name, of, k in zip(axes, values, row, strict=True)})
         for row in rows
     )
+
+
+def seed_axis(values: Any) -> tuple[int, ...]:
+    """`values` as seeds: different whole numbers of 32 bits.
+
+    Raises:
+      ValueError: none at all, one twice, or one that is no whole number from 0 to 2³² - 1.
+
+    Example:
+      >>> seed_axis(np.arange(3))
+      (0, 1, 2)
+    """
+    seeds = axis("seeds", values)
+    for seed in seeds:
+        whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+        if not whole or not 0 <= seed < 2**32:
+            msg = f"seeds must be whole numbers of at least 0 and below 2³², got {seed!r}"
+            raise ValueError(msg)
+    return tuple(map(int, seeds))
 
 
 def axis(name: str, values: Any, *, distinct: bool = True) -> tuple[Any, ...]:

@@ -175,6 +175,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, np.ndarray | jax.Array):
         host = np.ascontiguousarray(value)
         return f"{host.dtype}{list(host.shape)} {hashlib.sha256(host.tobytes()).hexdigest()[:16]}"

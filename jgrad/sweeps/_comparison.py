@@ -12,7 +12,7 @@ from jgrad._names import lookup
 from jgrad.data import Split
 from jgrad.models import MLP
 
-from ._axes import axis
+from ._axes import axis, seed_axis
 from ._entry import Entry, entry
 from ._rates import checked_rates, family
 from ._study import Turns
@@ -82,8 +82,9 @@ class Comparison:
     sharpness: bool = False
 
     def __post_init__(self):
-        for name in ("activations", "inits", "seeds"):
+        for name in ("activations", "inits"):
             object.__setattr__(self, name, axis(name, getattr(self, name)))
+        object.__setattr__(self, "seeds", seed_axis(self.seeds))
         remedies = axis("remedies", self.remedies) if self.remedies else ()
         object.__setattr__(self, "remedies", remedies)
         for name in self.activations:
@@ -108,8 +109,8 @@ class Comparison:
         if not math.isfinite(self.trains_above):
             msg = f"trains_above must be finite, got {self.trains_above}"
             raise ValueError(msg)
-        if any(seed < 0 for seed in self.seeds) or self.spread < 0:
-            msg = f"seeds and spread must be at least 0, got {self.seeds} and {self.spread}"
+        if self.spread < 0:
+            msg = f"spread must be at least 0, got {self.spread}"
             raise ValueError(msg)
 
     def trial(self, activation: str, remedy: str | None = None, init: str | None = None) -> Trial:

@@ -14,7 +14,7 @@ from jgrad._trees import paths
 from jgrad._types import PyTree
 from jgrad.optim import Chain
 
-from ._axes import axis
+from ._axes import axis, seed_axis
 from ._entry import Entry
 from ._objective import Own
 from ._program import Program
@@ -97,8 +97,9 @@ class OwnStudy:
       sharpness: record the largest Hessian eigenvalue too.
 
     Raises:
-      ValueError: remedies of the same name, a number out of its range, arrays of unequal length.
-      TypeError: a leaf of the parameters is no array.
+      ValueError: remedies of the same name, a number out of its range, arrays of unequal length,
+        with a NaN in them, or with fewer examples than a batch.
+      TypeError: a remedy that is no `Remedy`, or a leaf of the parameters that is no array.
     """
 
     loss: Callable[..., Any]
@@ -127,18 +128,26 @@ class OwnStudy:
         object.__setattr__(self, "_pure", pure)
         if not callable(params):
             _check_arrays(params)
-        object.__setattr__(self, "seeds", axis("seeds", self.seeds))
-        axis("remedies", self.labels)
+        object.__setattr__(self, "seeds", seed_axis(self.seeds))
+        if isinstance(self.remedies, Remedy | Mapping):
+            msg = f"remedies must be a sequence of them, got {self.remedies!r}"
+            raise TypeError(msg)
+        for remedy in self.remedies:
+            if not isinstance(remedy, Remedy):
+                msg = f"remedies are each a jgrad.sweeps.Remedy, got {remedy!r}"
+                raise TypeError(msg)
+        axis("labels", self.labels)
         used = tuple(dict.fromkeys(family(self._chain(r)) for r in (None, *self.remedies)))
         rates = self.learning_rates
         if not isinstance(rates, Mapping):
             rates = dict.fromkeys(used, tuple(rates))
         object.__setattr__(self, "learning_rates", checked_rates(rates, used))
         for name in ("train", "test"):
-            lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(getattr(self, name))}
-            if len(lengths) != 1 or () in lengths or (0,) in lengths:
-                msg = f"{name} wants arrays with the examples along axis 0, got lengths {lengths}"
-                raise ValueError(msg)
+            _check_examples(name, getattr(self, name))
+        available = len(jax.tree.leaves(self.train)[0])
+        if self.batch > available:
+            msg = f"batch={self.batch} is more than the {available} training examples"
+            raise ValueError(msg)
 
     @property
     def programs(self) -> int:
@@ -165,7 +174,27 @@ class OwnStudy:
     def turns(self, tasks: Any) -> Turns:
         """Everything, a program at a time."""
         del tasks
-        yield from by_program(self.entries())
+        entries = self.entries()
+        for entry in entries:
+            self._try(entry)
+        yield from by_program(entries)
+
+    def _try(self, entry: Entry) -> None:
+        """Trace a step, so that what is wrong with any remedy is said before one is trained.
+
+        Raises:
+          ValueError: its rewriting matches nothing, or its rescaling changes the tree.
+          TypeError: the loss is no scalar, or a parameter is no float.
+        """
+        objective, batch = (
+            entry.program.objective,
+            jax.tree.map(lambda leaf: leaf[: self.batch], self.train),
+        )
+
+        def gradient(params: PyTree) -> PyTree:
+            return jax.grad(lambda p: objective.loss(p, {}, batch, jax.random.key(0))[0])(params)
+
+        jax.eval_shape(gradient, jax.tree.map(lambda leaf: leaf[0], entry.draw(self.seeds[:1])[0]))
 
     def _entry(self, remedy: Remedy | None) -> Entry:
         chain, rewrite = self._chain(remedy), dict(remedy.rewrite) if remedy else {}
@@ -175,7 +204,13 @@ class OwnStudy:
             each = []
             for seed in seeds:
                 params = self.params(jax.random.key(seed)) if callable(self.params) else self.params
-                each.append(remedy.rescaled(params) if remedy else params)
+                scaled = remedy.rescaled(params) if remedy else params
+                if jax.tree.map(np.shape, scaled) != jax.tree.map(np.shape, params):
+                    msg = (
+                        f"remedy {remedy and remedy.label!r}: scale gave parameters of other shapes"
+                    )
+                    raise ValueError(msg)
+                each.append(scaled)
             return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each), {}
 
         return Entry(
@@ -213,3 +248,23 @@ def _check_arrays(params: PyTree) -> None:
                 "part what is trained from the rest first, as by equinox.partition"
             )
             raise TypeError(msg)
+
+
+def _check_examples(name: str, tree: PyTree) -> None:
+    """Raise a ValueError where these cannot be examples, along axis 0 of every array."""
+    leaves = jax.tree.leaves(tree)
+    if not leaves:
+        msg = f"{name} holds no arrays: a loss is compared on data, its examples along axis 0"
+        raise ValueError(msg)
+    lengths = {np.shape(leaf)[:1] for leaf in leaves}
+    if len(lengths) != 1 or () in lengths or (0,) in lengths:
+        said = ", ".join(
+            f"{path} {np.shape(leaf)}" for path, leaf in zip(paths(tree), leaves, strict=True)
+        )
+        msg = f"{name} wants arrays with equally many examples along axis 0, got {said}"
+        raise ValueError(msg)
+    for path, leaf in zip(paths(tree), leaves, strict=True):
+        broken = int(np.isnan(leaf).sum()) if jnp.issubdtype(leaf.dtype, jnp.inexact) else 0
+        if broken:
+            msg = f"{name}: {broken} of the {leaf.size} numbers of {path!r} are NaN"
+            raise ValueError(msg)

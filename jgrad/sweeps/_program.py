@@ -1,6 +1,7 @@
 """What chooses a compiled program, and the numbers it runs over."""
 
 import dataclasses
+import numbers
 from typing import NamedTuple
 
 from jaxtyping import ArrayLike, Float, UInt32
@@ -36,6 +37,10 @@ class Program:
     sharpness: bool = False
 
     def __post_init__(self):
+        for field in ("batch", "steps", "chunk"):
+            if not isinstance(getattr(self, field), numbers.Integral):
+                msg = f"{field} must be a whole number, got {getattr(self, field)!r}"
+                raise ValueError(msg)
         for field in ("batch", "chunk"):
             if getattr(self, field) < 1:
                 msg = f"{field} must be at least 1, got {getattr(self, field)}"

@@ -23,6 +23,7 @@ LEARNING_RATES: Mapping[str, tuple[float, ...]] = {
     "lamb": (0.001, 0.01, 0.1),
     "adafactor": (0.001, 0.01, 0.1),
     "schedule_free": (0.0003, 0.003, 0.03),
+    "schedule_free_adamw": (0.00025, 0.0025, 0.025),
 }
 
 

@@ -49,7 +49,8 @@ class Runner:
         its share in the folder; what comes back is the whole, in every process.
         """
         steps, count = entries[0].program.steps, len(entries[0].rates) * len(self.seeds)
-        stored = None if self.folder is None else self.folder.part(name)
+        # The number tells names apart that are alike as file names.
+        stored = None if self.folder is None else self.folder.part(f"{index + 1} {name}")
 
         def tell(stage: Any, step: int) -> None:
             self.clock.tell(stage, name, index, count * len(entries), step, steps)
@@ -144,8 +145,11 @@ def _dataset(
 
 
 def _forecast(entry: Entry, points: Point, depth: int) -> Predicted:
-    """What theory says of a configuration's initial parameters; not a number where it is silent."""
-    if entry.forecast is None:
+    """What theory says of a configuration's initial parameters; not a number where it is silent.
+
+    Nor where there is nothing to put it beside: an identity is no site.
+    """
+    if entry.forecast is None or not depth:
         return Predicted(*[np.full(depth, np.nan)] * len(Predicted._fields))
     return entry.forecast(points.params)
 

@@ -123,10 +123,10 @@ def chunk(program: Program, *, probed: bool) -> Callable[..., tuple[Carry, Chunk
             if chain.loss_scale != "none":
                 value, grads = value / scale, jax.tree.map(lambda g: g / scale, grads)
                 flow = [of_step.scale(1 / scale) for of_step in flow]
-            norm, clipping, clipped = optax.tree.norm(grads), carry.clipping, jnp.zeros(())
+            norm, clipping, clipped = _norm(grads), carry.clipping, jnp.zeros(())
             if clips:
                 smaller, clipping = clip.update(grads, carry.clipping, carry.params)
-                clipped = (optax.tree.norm(smaller) < norm).astype(jnp.float32)
+                clipped = (_norm(smaller) < norm).astype(jnp.float32)
             # A dynamic loss scale passes over gradients that overflow; else they end a training.
             sound = jnp.isfinite(norm) | chain.loss_scale.startswith("dynamic")
             alive = carry.alive & jnp.isfinite(value) & sound
@@ -163,6 +163,12 @@ def chunk(program: Program, *, probed: bool) -> Callable[..., tuple[Carry, Chunk
         )
 
     return run
+
+
+def _norm(grads: PyTree) -> Float[Array, ""]:
+    """The norm of all gradients together, summed and told in float32 at least."""
+    wide = jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)), grads)
+    return optax.tree.norm(wide)
 
 
 def start(program: Program, point: Point) -> Carry:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from jgrad import data
 from jgrad._names import lookup
 from jgrad.data import Split
 
-from ._axes import axis
+from ._axes import axis, seed_axis
 from ._entry import Entry, entry
 from ._rates import checked_rates, family
 from ._trial import Trial, settings, words
@@ -64,8 +65,12 @@ class Study:
     random: int = 0
 
     def __post_init__(self):
-        for name in ("trials", "seeds"):
-            object.__setattr__(self, name, axis(name, getattr(self, name)))
+        object.__setattr__(self, "trials", axis("trials", self.trials))
+        object.__setattr__(self, "seeds", seed_axis(self.seeds))
+        labels = self.labels
+        if alike := [label for label in labels if labels.count(label) > 1]:
+            msg = f"two trials read alike, {alike[0]!r}: give their functions names of their own"
+            raise ValueError(msg)
         used = tuple(dict.fromkeys(family(trial.chain) for trial in self.trials))
         rates = self.learning_rates
         if not isinstance(rates, Mapping):
@@ -74,8 +79,8 @@ class Study:
         if self.chunk < 1 or self.steps < 1 or self.steps % self.chunk:
             msg = f"steps must be a positive multiple of chunk={self.chunk}, got {self.steps}"
             raise ValueError(msg)
-        if any(seed < 0 for seed in self.seeds):
-            msg = f"seeds must be at least 0, got {self.seeds}"
+        if not math.isfinite(self.trains_above):
+            msg = f"trains_above must be finite, got {self.trains_above}"
             raise ValueError(msg)
         if not 0 <= self.random < len(self.trials):
             msg = f"random={self.random} of {len(self.trials)} trials; some must be chosen"
@@ -85,14 +90,15 @@ class Study:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The trials' names: the settings in which they differ."""
+        """The trials' names: the settings in which they differ; of one alone, its model."""
         rows = [settings(trial) for trial in self.trials]
         names = [
             name
             for name in dict.fromkeys(key for row in rows for key in row)
             if len({words(row.get(name, "")) for row in rows}) > 1
         ]
-        return tuple(" + ".join(_said(row, name) for name in names if name in row) for row in rows)
+        said = (" + ".join(_said(row, name) for name in names if name in row) for row in rows)
+        return tuple(label or words(row["model"]) for label, row in zip(said, rows, strict=True))
 
     @property
     def programs(self) -> int:

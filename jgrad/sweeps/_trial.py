@@ -54,7 +54,21 @@ class Trial:
         Raises:
           ValueError: the task does not fit the architecture; says what it wants.
         """
-        return self.model.sized(task.shape, task.outputs, task.vocabulary)
+        everywhere = getattr(self.model, "per_position", False)
+        if everywhere != (task.kind == "per_position"):
+            wants = "an answer at every position" if not everywhere else "one answer an example"
+            msg = (
+                f"{task.name} wants {wants}: a model with per_position={not everywhere}, "
+                f"got {type(self.model).__name__} {'with' if everywhere else 'without'} it"
+            )
+            raise ValueError(msg)
+        sizes = {"shape": task.shape, "outputs": task.outputs, "vocabulary": task.vocabulary}
+        for name, size in sizes.items():
+            given = getattr(self.model, name)
+            if given and given != size:
+                msg = f"{name}={given} does not fit {task.name}, which has {name}={size}"
+                raise ValueError(msg)
+        return self.model.sized(**sizes)
 
     def program(self, task: Split, *, steps: int, chunk: int, sharpness: bool = False) -> Program:
         """The program that trains it; trials that differ in initialiser or gain share one."""

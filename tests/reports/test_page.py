@@ -106,3 +106,12 @@ def test_a_line_breaks_at_what_is_not_finite():
 def test_few_layers_and_a_single_step_make_a_page(depth):
     small = SWEEP.isel(depth=slice(depth), step=[-1], record=[0], seed=[0])
     assert reports.page(reports.summarise(small)).endswith("</html>\n")
+
+
+def test_networks_of_different_depth_share_a_panel():
+    sites = np.tile([f"{k}" for k in range(SWEEP.sizes["depth"])], (SWEEP.sizes["config"], 1))
+    sites[0, 5:] = ""
+    summary = reports.summarise(SWEEP.assign_coords(site=(("config", "depth"), sites)))
+    depths = {entry.profiles[0].depth for entry in summary.entries}
+    assert depths == {5, SWEEP.sizes["depth"]}
+    assert "<svg" in reports.page(summary)

@@ -53,10 +53,27 @@ def test_a_verdict_is_the_paired_t_test():
 
 
 def test_harm_is_told():
-    plain = RNG.uniform(0.8, 0.9, SEEDS)
-    (verdict,) = results.verdicts(made(["plain", "bad"], [plain, plain - 0.5]))
+    plain, noise = RNG.uniform(0.8, 0.9, SEEDS), np.array([1, -1, 1, -1]) / 1000
+    (verdict,) = results.verdicts(made(["plain", "bad"], [plain, plain - 0.5 + noise]))
     assert verdict.helps is False
     assert str(verdict).startswith("bad: harms: test accuracy worse by 50 points")
+
+
+def test_equal_differences_are_no_certainty():
+    plain = np.full(SEEDS, 0.25)
+    (verdict,) = results.verdicts(made(["plain", "good"], [plain, plain + 0.5]))
+    # All that four equal signs show: 2 · (1/2)⁴.
+    assert verdict.p == pytest.approx(stats.binomtest(SEEDS, SEEDS).pvalue)
+    assert verdict.helps is None
+
+
+def test_a_divergence_is_told():
+    loss = np.full((2, 1, SEEDS, STEPS), 0.5)
+    loss[1, 0, :3, -1] = np.nan
+    accuracy = RNG.uniform(0.8, 0.9, (2, SEEDS))
+    (verdict,) = results.verdicts(made(["plain", "bad"], accuracy, loss=loss))
+    assert verdict.diverged == 3
+    assert str(verdict).endswith("; in 3 of 4 pairs one diverged")
 
 
 def test_one_seed_shows_nothing():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import xarray as xr
 from flax import nnx
 
 from jgrad import results
@@ -159,8 +160,19 @@ def test_an_nnx_module_is_trained_as_its_parameters_are(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"data": None}, ValueError, "train wants arrays with the examples along axis 0"),
-        ({"data": {"x": np.ones((3, 1)), "y": np.ones(4)}}, ValueError, "got lengths"),
+        ({"data": None}, ValueError, "train holds no arrays"),
+        (
+            {"data": {"x": np.ones((3, 1)), "y": np.ones(4)}},
+            ValueError,
+            r"axis 0, got x \(3, 1\), y \(4,\)",
+        ),
+        (
+            {"data": own_data(0) | {"x": np.full((30, 5), np.nan)}},
+            ValueError,
+            "150 of the 150 numb",
+        ),
+        ({"batch": 31}, ValueError, "batch=31 is more than the 30"),
+        ({"seeds": (0, -1)}, ValueError, "at least 0 and below 2³², got -1"),
         ({"remedies": REMEDIES[:1] * 2}, ValueError, "holds 'tanh' twice"),
         ({"chain": "adma"}, ValueError, "did you mean 'adam'"),
         ({"stepz": 3}, TypeError, "stepz"),
@@ -170,12 +182,34 @@ def test_an_nnx_module_is_trained_as_its_parameters_are(tmp_path):
             "no parameter matches 'layer/\\*'; there are layers/0",
         ),
         ({"remedies": (Remedy(label="x", rewrite={"relu": "gelu"}),)}, ValueError, "relu"),
+        (
+            {"remedies": (Remedy(label="x", scale=lambda params: params["out"]),)},
+            ValueError,
+            "remedy 'x': scale gave parameters of other shapes",
+        ),
     ],
 )
-def test_wrong_input(changes, error, words):
-    arguments = {"data": own_data(0)} | SETTINGS | changes
+def test_wrong_input(changes, error, words, tmp_path):
+    arguments = {"data": own_data(0), "output": tmp_path / "run"} | SETTINGS | changes
     with pytest.raises(error, match=words):
         compare(own_loss, own_params, arguments.pop("data"), **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_alike_as_file_names_stay_apart_and_half_precision_is_saved(tmp_path):
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), own_params(jax.random.key(3)))
+    named = ("α", "β", "Tanh " + 300 * "x")
+    remedies = [
+        Remedy(label=label, scale={"*": factor})
+        for label, factor in zip(named, (2.0, 3.0, 4.0), strict=True)
+    ]
+    settings = {**SETTINGS, "remedies": remedies, "seeds": (0, 1), "output": tmp_path}
+    dataset = compare(own_loss, half, own_data(0), **settings)
+    assert dataset.label.values.tolist() == ["plain", *named]
+    assert len(np.unique(dataset.train_loss.isel(step=0, rate=0, seed=0))) == 4
+    saved = results.load(tmp_path / "results.nc")
+    assert saved.gradient_norm.dtype == np.float32
+    xr.testing.assert_equal(saved, compare(own_loss, half, own_data(0), **settings))
 
 
 def test_a_leaf_that_is_no_array_is_named():

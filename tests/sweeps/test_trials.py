@@ -1,12 +1,14 @@
 """Trials varied by name; grids, pairs, random arms; what a study refuses before it trains."""
 
 import itertools
+import math
 
 import pytest
 
+from jgrad import data
 from jgrad.models import MLP
 from jgrad.optim import Chain
-from jgrad.sweeps import Study, Trial, grid, paired, randomly, settings, vary
+from jgrad.sweeps import Study, Trial, compare, grid, paired, randomly, settings, vary
 
 
 def test_vary_reaches_every_part():
@@ -89,6 +91,24 @@ def test_a_users_own_activation_is_called_by_its_name():
             "did you mean 'width 4' or 'width 3'",
         ),
         (lambda: Study(trials=(Trial(),), random=1), "some must be chosen"),
+        (lambda: Study(trials=(Trial(),), trains_above=math.nan), "must be finite, got nan"),
+        (lambda: Study(trials=(Trial(),), seeds=(2**32,)), "below 2³², got 4294967296"),
+        (
+            lambda: Study(trials=grid(activation=[lambda x: x, lambda x: x * x])),
+            "two trials read alike, 'mlp': give their functions names",
+        ),
+        (
+            lambda: vary(Trial(), outputs=3).fitted(data.load("digits")),
+            "outputs=3 does not fit digits, which has outputs=10",
+        ),
+        (
+            lambda: vary(Trial(), model="gru").fitted(data.load("copy_memory:delay=3")),
+            "wants an answer at every position: a model with per_position=True, got GRU without",
+        ),
+        (
+            lambda: vary(Trial(), model="gru", per_position=True).fitted(data.load("digits_rows")),
+            "wants one answer an example: a model with per_position=False, got GRU with it",
+        ),
         (
             lambda: Study(trials=grid(optimizer=["sgd", "adam"]), learning_rates={"sgd": (1.0,)}),
             "as many learning rates",
@@ -98,3 +118,13 @@ def test_a_users_own_activation_is_called_by_its_name():
 def test_wrong_input(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.loose_promotion
+def test_a_linear_network_has_curves_and_no_profile():
+    trials = grid(Trial(batch=8), activation=["identity"], depth=[2], width=[3])
+    study = Study(trials=trials, seeds=(5,), learning_rates=(0.1,), steps=2, chunk=1)
+    dataset = compare(study)
+    assert dataset.label.values.tolist() == ["mlp"]
+    assert dataset.train_loss.notnull().all()
+    assert dataset.sizes["depth"] == 0
