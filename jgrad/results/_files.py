@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import io
 import json
 import os
 import platform
@@ -49,8 +50,14 @@ def save(dataset: xr.Dataset, path: str | Path) -> None:
     Raises:
       OSError: the disk is full or not writable; what was at `path` is still there.
     """
-    with replacing(Path(path)) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
+    # Through memory: a process in which HDF5 met a full disk does not end well.
+    whole = io.BytesIO()
+    dataset.to_netcdf(whole, engine="h5netcdf")
+    try:
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(whole.getvalue())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def load(path: str | Path) -> xr.Dataset:
