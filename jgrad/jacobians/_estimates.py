@@ -57,10 +57,11 @@ def log_determinant(
     """Ln |det J| at every example: (x, key=None) -> Estimate of [batch], with standard errors.
 
     ln |det J| = tr ln (JᵀJ)^½ by stochastic Lanczos quadrature (Ubaru, Chen & Saad, "Fast
-    estimation of tr(f(A)) via stochastic Lanczos quadrature", 2017), with the Golub-Kahan process
-    in place of Lanczos on JᵀJ, which would square the condition number. The error is that of the
-    sampling alone; the quadrature's falls with the steps, slowly where J is ill-conditioned. A
-    singular J gives a large negative number or -inf.
+    estimation of tr(f(A)) via stochastic Lanczos quadrature", SIAM Journal on Matrix Analysis and
+    Applications 38, 2017), with the Golub-Kahan process in place of Lanczos on JᵀJ, which would
+    square the condition number. The error is that of the sampling alone; the quadrature's falls
+    with the steps, slowly where J is ill-conditioned. A singular J gives a large negative number
+    or -inf.
 
     Args:
       f: a function of one example, with as many outputs as inputs.

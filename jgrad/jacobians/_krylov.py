@@ -1,10 +1,10 @@
 """Golub-Kahan and Lanczos processes with full reorthogonalisation.
 
-Every few steps they look whether the wanted values still move. Each new vector is
-orthogonalised twice against all before it ("twice is enough": Giraud, Langou & Rozložník, 2005),
-so that no value appears more often than it should. Where the process breaks down, as it does at
-once for a multiple of an orthogonal matrix, it goes on from a random direction orthogonal to all
-seen.
+Every few steps they look whether the wanted values still move. Each new vector is orthogonalised
+twice against all before it, which is enough (Giraud, Langou, Rozložník & van den Eshof, "Rounding
+error analysis of the classical Gram-Schmidt orthogonalization process", 2005), so that no value
+appears more often than it should. Where the process breaks down, as it does at once for a multiple
+of an orthogonal matrix, it goes on from a random direction orthogonal to all seen.
 
 matfree (0.6) has both processes, for a fixed number of products. What decides the time of a few
 singular values is when to stop, and whether the basis is still a basis after a breakdown, so the

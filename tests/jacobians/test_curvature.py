@@ -37,6 +37,17 @@ def test_against_numpy_and_within_the_bound(at, smallest):
     np.testing.assert_allclose(found.value, want, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("smallest", [False, True])
+def test_more_parameters_than_steps(smallest):
+    generator = np.random.default_rng(3)
+    p = {"w": jnp.asarray(generator.normal(size=(25, 5)).astype(np.float32)), "b": jnp.ones(25)}
+    a = jnp.linspace(-1.0, 1.0, 5)
+    found = jax.jit(jacobians.hessian_eigenvalues(loss, 2, smallest=smallest))(p, a)
+    want = eigenvalues(p, a)[-2:] if smallest else eigenvalues(p, a)[:2]
+    assert (np.abs(found.value - want) <= found.error).all()
+    np.testing.assert_allclose(found.value, want, rtol=1e-5)
+
+
 def test_sharpness_bounds_the_learning_rate():
     """Gradient descent on a quadratic: 2/λ is where it turns from shrinking to growing."""
     h = np.diag([4.0, 1.5, 0.3]).astype(np.float32)

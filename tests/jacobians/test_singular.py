@@ -57,6 +57,26 @@ def test_against_numpy_and_within_the_bound(x, choice):
     np.testing.assert_allclose(found.value, want, atol=3e-6)
 
 
+def test_it_stops_where_the_values_stand_still():
+    """Wider than the default number of steps, so the process runs, and not to its end."""
+    w = weights(7, 160, 150) / (1 + np.arange(150, dtype=np.float32)) ** 0.3
+
+    def wide(x):
+        return jnp.tanh(jnp.asarray(w, x.dtype) @ x)
+
+    x = jnp.asarray(weights(8, 2, 150)) / 9
+    for f, columns in ((wide, 150), (lambda x: jnp.asarray(w.T, x.dtype) @ jnp.sin(x), 160)):
+        at = x if columns == 150 else jnp.pad(x, ((0, 0), (0, 10)))
+        found = jax.jit(jacobians.singular_values_and_errors(f, 4))(at)
+        want = numpys(at, f)[:, :4]
+        assert (np.abs(found.value - want) <= found.error).all()
+        # More than rounding, so it did stop early.
+        assert (found.error.max(1) > 10 * np.finfo(np.float32).eps * found.value[:, 0]).all()
+        np.testing.assert_allclose(found.value, want, rtol=3e-6)
+        one = jax.jit(jacobians.singular_values(f, 4, batch_size=1))(at)
+        np.testing.assert_allclose(one, want, rtol=3e-6)
+
+
 @pytest.mark.slow
 def test_wide_maps(x):
     def wide(x):
