@@ -1,7 +1,6 @@
 """Sets of trials: every combination, side by side, or drawn at random."""
 
 import itertools
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,7 +98,7 @@ def seed_axis(values: Any) -> tuple[int, ...]:
     """
     seeds = axis("seeds", values)
     for seed in seeds:
-        whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+        whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
         if not whole or not 0 <= seed < 2**32:
             msg = f"seeds must be whole numbers of at least 0 and below 2³², got {seed!r}"
             raise ValueError(msg)
