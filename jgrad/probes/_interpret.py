@@ -1,5 +1,7 @@
 """Runs a traced function with its sites probed: measures leave as the gradients of zero sinks."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from jgrad.activations import log_slope
 
 from ._measures import Backward, Forward, Measure
 from ._plan import Plan
+from ._sampled import text_of
 from ._sites import Found, Site
 from ._sums import Term, sums
 
@@ -22,21 +25,28 @@ Sums = Mapping[str, jax.Array]
 
 def sinks(sites: Sequence[Site], measures: Sequence[Measure]) -> tuple[Sums, ...]:
     """Zeros of the shapes in which the sites' sums come out, [*steps, ...] each."""
+
+    @functools.cache  # a deep network's layers are alike
+    def shapes(*of_site: Any) -> Mapping[str, jax.ShapeDtypeStruct]:
+        return _shapes(measures, *of_site)
+
     return tuple(
         {
             name: jnp.zeros((*site.steps, *sum_.shape), sum_.dtype)
-            for name, sum_ in _shapes(site, measures).items()
+            for name, sum_ in shapes(site.shape, site.dtype, site.unit_axis, site.traced).items()
         }
         for site in sites
     )
 
 
-def _shapes(site: Site, measures: Sequence[Measure]) -> Mapping[str, jax.ShapeDtypeStruct]:
-    x = jax.eval_shape(at_least_float32, jax.ShapeDtypeStruct(site.shape, site.dtype))
+def _shapes(
+    measures: Sequence[Measure], shape: tuple[int, ...], dtype: str, unit_axis: int, traced: bool
+) -> Mapping[str, jax.ShapeDtypeStruct]:
+    x = jax.eval_shape(at_least_float32, jax.ShapeDtypeStruct(shape, dtype))
 
     def all_of_them(x):
-        forward = Forward(x, x, x, lambda: x, site.unit_axis, x if site.traced else None)
-        return _forward(measures, forward) | _backward(measures, Backward(x, x, x, site.unit_axis))
+        forward = Forward(x, x, x, lambda: x, unit_axis, x if traced else None)
+        return _forward(measures, forward) | _backward(measures, Backward(x, x, x, unit_axis))
 
     return jax.eval_shape(all_of_them, x)
 
@@ -109,17 +119,36 @@ def run(
 
 def measuring(sites: Sequence[Site], measures: Sequence[Measure]) -> AtSite:
     """At a site, φ with a sink as its extra: the sink's gradient is the site's sums."""
+    # Equal sites share one function, and `jit` remembers its trace and those of its derivatives:
+    # a deep network's layers are traced once. What is compiled is still the caller's program.
+    shared: dict[Any, Callable[..., jax.Array]] = {}
 
     def at_site(index, found, phi, z, params, sink):
         # Inside shard_map a sink is one for all shards: its gradient is summed over them.
         sink = jax.tree.map(lambda zero: _jaxpr.varying_like(zero, z), sink)
-        return _probed(phi, found, sites[index], measures)(z, params, sink)
+        site = sites[index]
+        key = (phi, site.unit_axis, site.traced)
+        if key not in shared:
+            shared[key] = jax.jit(_probed(phi, found, site, measures))
+        return shared[key](z, params, sink)
 
     return at_site
 
 
-def scalar_function(graph: Graph, found: Found) -> Callable[..., jax.Array]:
-    """The site's own function, `phi(z, params) -> a`."""
+@dataclasses.dataclass(frozen=True)
+class ScalarFunction:
+    """A site's own function, `phi(z, params) -> a`; equal wherever its text is the same."""
+
+    text: Any
+    run: Callable[..., jax.Array] = dataclasses.field(compare=False)
+
+    def __call__(self, z: jax.Array, params: Sequence[jax.Array]) -> jax.Array:
+        """φ(z)."""
+        return self.run(z, params)
+
+
+def scalar_function(graph: Graph, found: Found) -> ScalarFunction:
+    """The site's own function."""
     used = {v for k in found.nodes for v in graph.nodes[k].inputs}
     numbers = {v: graph.constants[v] for v in used & graph.literals}
 
@@ -133,7 +162,7 @@ def scalar_function(graph: Graph, found: Found) -> Callable[..., jax.Array]:
             values.update(zip(node.outputs, outputs, strict=True))
         return values[found.end]
 
-    return phi
+    return ScalarFunction(text_of(graph, found.nodes, found.start, found.end), phi)
 
 
 def _probed(

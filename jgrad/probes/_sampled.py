@@ -31,7 +31,7 @@ def samples(
     None where the nodes do not run on their own. Memoised by the text of the nodes: a deep
     network's layers are sampled once.
     """
-    text = (_text(graph, nodes, start, end), grid.tobytes())
+    text = (text_of(graph, nodes, start, end), grid.tobytes())
     if text not in _SAMPLES:
         trials = [{v: _trial(graph, v, k) for v in params} for k in (0, 1)] if params else [{}]
         try:
@@ -44,7 +44,7 @@ def samples(
 _SAMPLES: dict[Any, list[Sampled] | None] = {}
 
 
-def _text(graph: Graph, nodes: tuple[int, ...], start: int, end: int) -> Any:
+def text_of(graph: Graph, nodes: tuple[int, ...], start: int, end: int) -> Any:
     """The nodes as a hashable text, the same for equal functions wherever they stand."""
     names: dict[int, Any] = {start: "z"}
     lines = []
