@@ -11,6 +11,7 @@ experiment, named as the file, and ends in
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import time
@@ -119,6 +120,24 @@ def variable(dims: Sequence[str], values: Any, long_name: str, units: str = "1")
 def mean_and_error(array: xr.DataArray, over: str = "seed") -> tuple[xr.DataArray, xr.DataArray]:
     """The mean along a dimension, and its standard error (deviation, n - 1, over √n)."""
     return array.mean(over), array.std(over, ddof=1) / math.sqrt(array.sizes[over])
+
+
+def beside(
+    measured: xr.DataArray,
+    predicted: xr.DataArray,
+    name: Callable[[Mapping[Any, Any]], str],
+) -> list[Row]:
+    """A row for every place of `predicted`: the mean over seeds, its error, what it should be.
+
+    `name` says what a place is, given its coordinates; the last dimension goes fastest.
+    """
+    mean, error = mean_and_error(measured)
+    axes = [[(dim, value) for value in predicted[dim].values] for dim in predicted.dims]
+    places = map(dict, itertools.product(*axes))
+    return [
+        Row(name(at), float(mean.sel(at)), float(error.sel(at)), float(predicted.sel(at)))
+        for at in places
+    ]
 
 
 def table(title: str, rows: Sequence[Row]) -> Table:

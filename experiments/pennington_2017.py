@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from _experiment import Experiment, Row, main, mean_and_error, variable
+from _experiment import Experiment, Row, beside, main, mean_and_error, variable
 from matplotlib.figure import Figure
 
 from jgrad import activations, inits, jacobians, reports, theory
@@ -80,17 +80,7 @@ def _eigenvalues(
 
 def rows(data: xr.Dataset) -> list[Row]:
     """The variance for every case and depth."""
-    mean, error = mean_and_error(data.variance)
-    places = [{"case": case, "depth": n} for case in data.case.values for n in data.depth.values]
-    return [
-        Row(
-            f"{place['case']}, {place['depth']} layers",
-            float(mean.sel(place)),
-            float(error.sel(place)),
-            float(data.predicted.sel(place)),
-        )
-        for place in places
-    ]
+    return beside(data.variance, data.predicted, lambda at: f"{at['case']}, {at['depth']} layers")
 
 
 def answer(data: xr.Dataset) -> str:

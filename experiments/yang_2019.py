@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from _experiment import Experiment, Row, main, mean_and_error, variable
+from _experiment import Experiment, Row, beside, main, mean_and_error, variable
 from matplotlib.figure import Figure
 
 from jgrad import activations, inits, probes, reports, theory
@@ -81,17 +81,7 @@ def _gradient_flow(phi: str, key: jax.Array, *, batch: int, depth: int, width: i
 
 def rows(data: xr.Dataset) -> list[Row]:
     """The rate for every activation and batch size."""
-    mean, error = mean_and_error(data.rate)
-    cases = [{"phi": phi, "batch": batch} for phi in data.phi.values for batch in data.batch.values]
-    return [
-        Row(
-            f"{case['phi']}, batch {case['batch']}",
-            float(mean.sel(case)),
-            float(error.sel(case)),
-            float(data.predicted.sel(case)),
-        )
-        for case in cases
-    ]
+    return beside(data.rate, data.predicted, lambda at: f"{at['phi']}, batch {at['batch']}")
 
 
 def answer(data: xr.Dataset) -> str:

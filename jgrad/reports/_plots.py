@@ -16,10 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.interpolate import CubicSpline
 
-from jgrad import activations, theory
+from jgrad import activations, results, theory
 
 from ._chart import COLOURS, INK, MUTED, RULE
-from ._write import replacing
 from .terminal import number
 
 _SETTINGS: dict[Any, Any] = {
@@ -75,8 +74,10 @@ def _kind(path: str | Path) -> str:
 
 
 def _save(figure: Figure, path: str | Path) -> Path:
-    kind = _kind(path)
-    return replacing(path, lambda part: figure.savefig(part, format=kind, dpi=160))
+    kind, path = _kind(path), Path(path)
+    with results.replacing(path) as part:
+        figure.savefig(part, format=kind, dpi=160)
+    return path
 
 
 def plot(

@@ -1,9 +1,10 @@
-"""Files: the page and the plots, written whole or not at all."""
+"""The page as a file, written whole or not at all."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import xarray as xr
+
+from jgrad import results
 
 from ._page import page
 from ._summary import summarise
@@ -16,17 +17,7 @@ def write(dataset: xr.Dataset, path: str | Path) -> Path:
       ValueError: the dataset is not a sweep's; nothing is written.
     """
     text = page(summarise(dataset))
-    return replacing(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def replacing(path: str | Path, make: Callable[[Path], object]) -> Path:
-    """The file at `path`, made beside it under another name and renamed when it is whole."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{path.name}")
-    try:
-        make(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with results.replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
     return path

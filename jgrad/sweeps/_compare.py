@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -20,8 +20,34 @@ from ._runner import Runner
 from ._study import Turns
 
 
+@runtime_checkable
 class Plan(Protocol):
     """What can be run: a `Study`, a `Comparison`, somebody's own loss with remedies."""
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Every configuration is trained with all of them."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Training steps."""
+        ...
+
+    @property
+    def trains_above(self) -> float:
+        """The test accuracy above which a training works; NaN where there is none."""
+        ...
+
+    @property
+    def random(self) -> int:
+        """How many of the last configurations are a random arm."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The configurations' names in the order of the results; None for that of training."""
+        ...
 
     @property
     def programs(self) -> int:
@@ -103,16 +129,16 @@ def compare(
         parts.append(runner.run(name, entries, len(parts)))
         turn = _after(turns, parts[-1])
     whole = results.merge(parts).assign_attrs(_attrs(plan, tasks, parts))
-    if (labels := getattr(plan, "labels", None)) is not None:  # as asked for, not as grouped
+    if plan.labels is not None:  # as asked for, not as grouped
         found = whole.label.values.tolist()
-        whole = whole.isel(config=[found.index(label) for label in labels])
+        whole = whole.isel(config=[found.index(label) for label in plan.labels])
     if folder is not None and jax.process_index() == 0:
         results.save(whole, folder.results)
     meet("the results are saved")
     return whole
 
 
-def _plan(what: Any, given: Mapping[str, Any]) -> Any:
+def _plan(what: Any, given: Mapping[str, Any]) -> Plan:
     """The plan that was handed over, or that of a loss and what was given beside it.
 
     Raises:
@@ -124,7 +150,7 @@ def _plan(what: Any, given: Mapping[str, Any]) -> Any:
         return OwnStudy(
             loss=what, train=data, test=given.get("test", data), **{"params": None, **rest}
         )
-    if not hasattr(what, "turns") or given:
+    if not isinstance(what, Plan) or given:
         beside = f" and {', '.join(given)}" if given else ""
         msg = (
             "compare wants a plan (Study, Comparison) alone, or a loss with params and data; "
@@ -155,7 +181,8 @@ def _identity(
 ) -> dict[str, Any]:
     """What decides the bits: every field, the data's own bytes, the software, the devices."""
     used = list(devices or jax.devices())
-    fields = {field.name: _plain(getattr(plan, field.name)) for field in dataclasses.fields(plan)}
+    given = [field.name for field in dataclasses.fields(plan) if field.init]
+    fields = {name: _plain(getattr(plan, name)) for name in given}
     return {
         "plan": type(plan).__name__,
         **fields,
@@ -195,7 +222,7 @@ def _code(code: Any) -> str:
     return hashlib.sha256(code.co_code + repr((inner, code.co_names)).encode()).hexdigest()
 
 
-def _attrs(plan: Any, tasks: Mapping[str, Split], parts: Sequence[xr.Dataset]) -> dict[str, Any]:
+def _attrs(plan: Plan, tasks: Mapping[str, Split], parts: Sequence[xr.Dataset]) -> dict[str, Any]:
     def total(name: str) -> float:
         return float(sum(part.attrs[name] for part in parts))
 
@@ -204,7 +231,7 @@ def _attrs(plan: Any, tasks: Mapping[str, Split], parts: Sequence[xr.Dataset]) -
         "seeds": list(plan.seeds),
         "steps": plan.steps,
         "trains_above": plan.trains_above,
-        "random": getattr(plan, "random", 0),
+        "random": plan.random,
         "n_programs": len(parts),
         "n_points": sum(part.train_loss.isel(step=0).size for part in parts),
         "compile_seconds": total("compile_seconds"),

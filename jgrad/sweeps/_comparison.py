@@ -14,6 +14,7 @@ from jgrad.models import MLP
 
 from ._axes import axis, seed_axis
 from ._entry import Entry, entry
+from ._program import check_steps
 from ._rates import checked_rates, family
 from ._study import Turns
 from ._trial import Trial, vary
@@ -80,6 +81,9 @@ class Comparison:
     steps: int = 180
     chunk: int = 30
     sharpness: bool = False
+    #: Which configurations there are is decided on the way; none is drawn at random.
+    labels = None
+    random = 0
 
     def __post_init__(self):
         for name in ("activations", "inits"):
@@ -97,9 +101,7 @@ class Comparison:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        if self.steps < 1 or self.chunk < 1 or self.steps % self.chunk:
-            msg = f"steps must be a positive multiple of chunk={self.chunk}, got {self.steps}"
-            raise ValueError(msg)
+        check_steps(self.steps, self.chunk)
         if self.programs < len(self.activations):
             msg = (
                 f"{len(self.activations)} activations need as many programs, at most "

@@ -14,7 +14,7 @@ from jgrad.models import MLP
 
 from ._drawn import drawn
 from ._forecast import Predicted, predicted
-from ._program import Point, Program
+from ._program import Point, Program, check_batch
 from ._step import Examples
 from ._trial import Trial, settings
 
@@ -82,9 +82,7 @@ def entry(
     Raises:
       ValueError: the task does not fit the model, or has fewer examples than a batch.
     """
-    if trial.batch > len(task.y_train):
-        msg = f"batch={trial.batch} is more than the {len(task.y_train)} training examples"
-        raise ValueError(msg)
+    check_batch(trial.batch, len(task.y_train))
     model = trial.fitted(task)
 
     def draw(seeds: Sequence[int]) -> tuple[PyTree, PyTree]:

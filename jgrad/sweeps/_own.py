@@ -17,7 +17,7 @@ from jgrad.optim import Chain
 from ._axes import axis, seed_axis
 from ._entry import Entry
 from ._objective import Own
-from ._program import Program
+from ._program import Program, check_batch
 from ._rates import checked_rates, family
 from ._step import Examples
 from ._study import Turns, by_program
@@ -138,16 +138,10 @@ class OwnStudy:
                 raise TypeError(msg)
         axis("labels", self.labels)
         used = tuple(dict.fromkeys(family(self._chain(r)) for r in (None, *self.remedies)))
-        rates = self.learning_rates
-        if not isinstance(rates, Mapping):
-            rates = dict.fromkeys(used, tuple(rates))
-        object.__setattr__(self, "learning_rates", checked_rates(rates, used))
+        object.__setattr__(self, "learning_rates", checked_rates(self.learning_rates, used))
         for name in ("train", "test"):
             _check_examples(name, getattr(self, name))
-        available = len(jax.tree.leaves(self.train)[0])
-        if self.batch > available:
-            msg = f"batch={self.batch} is more than the {available} training examples"
-            raise ValueError(msg)
+        check_batch(self.batch, len(jax.tree.leaves(self.train)[0]))
 
     @property
     def programs(self) -> int:
@@ -186,10 +180,8 @@ class OwnStudy:
           ValueError: its rewriting matches nothing, or its rescaling changes the tree.
           TypeError: the loss is no scalar, or a parameter is no float.
         """
-        objective, batch = (
-            entry.program.objective,
-            jax.tree.map(lambda leaf: leaf[: self.batch], self.train),
-        )
+        objective = entry.program.objective
+        batch = jax.tree.map(lambda leaf: leaf[: self.batch], self.train)
 
         def gradient(params: PyTree) -> PyTree:
             return jax.grad(lambda p: objective.loss(p, {}, batch, jax.random.key(0))[0])(params)

@@ -45,9 +45,21 @@ class Program:
             if getattr(self, field) < 1:
                 msg = f"{field} must be at least 1, got {getattr(self, field)}"
                 raise ValueError(msg)
-        if self.steps < 1 or self.steps % self.chunk:
-            msg = f"steps must be a positive multiple of chunk={self.chunk}, got {self.steps}"
-            raise ValueError(msg)
+        check_steps(self.steps, self.chunk)
+
+
+def check_steps(steps: int, chunk: int) -> None:
+    """Raise a ValueError unless `steps` is a positive multiple of `chunk`."""
+    if steps < 1 or chunk < 1 or steps % chunk:
+        msg = f"steps must be a positive multiple of chunk={chunk}, got {steps}"
+        raise ValueError(msg)
+
+
+def check_batch(batch: int, available: int) -> None:
+    """Raise a ValueError where a batch holds more examples than there are."""
+    if batch > available:
+        msg = f"batch={batch} is more than the {available} training examples"
+        raise ValueError(msg)
 
 
 class Point(NamedTuple):

@@ -28,14 +28,18 @@ LEARNING_RATES: Mapping[str, tuple[float, ...]] = {
 
 
 def checked_rates(
-    given: Mapping[str, Sequence[float]], used: Sequence[str]
+    given: Sequence[float] | Mapping[str, Sequence[float]], used: Sequence[str]
 ) -> dict[str, tuple[float, ...]]:
     """Rates for each of the optimisers that are used: those given, else `LEARNING_RATES`.
+
+    Given as a plain sequence they are for all of them.
 
     Raises:
       ValueError: a rate that is no finite number of at least 0, an optimiser that is not known or
         has no rates, or not equally many for all that are used.
     """
+    if not isinstance(given, Mapping):
+        given = dict.fromkeys(used, tuple(given))
     rates = {**LEARNING_RATES, **given}
     for name, values in rates.items():
         lookup(optim.OPTIMIZERS, name, "optimiser")

@@ -1,7 +1,7 @@
 """Runs programs one after the other, each saved whole as it is done; on one host or on several."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ def _forecast(entry: Entry, points: Point, depth: int) -> Predicted:
     return entry.forecast(points.params)
 
 
-def _columns(rows: Sequence[dict[str, Any]] | Sequence[Any]) -> dict[str, list[Any]]:
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Settings by name, a value each configuration: numbers and truth values as such, else words.
 
     Example:

@@ -14,6 +14,7 @@ from jgrad.data import Split
 
 from ._axes import axis, seed_axis
 from ._entry import Entry, entry
+from ._program import check_steps
 from ._rates import checked_rates, family
 from ._trial import Trial, settings, words
 
@@ -72,13 +73,8 @@ class Study:
             msg = f"two trials read alike, {alike[0]!r}: give their functions names of their own"
             raise ValueError(msg)
         used = tuple(dict.fromkeys(family(trial.chain) for trial in self.trials))
-        rates = self.learning_rates
-        if not isinstance(rates, Mapping):
-            rates = dict.fromkeys(used, tuple(rates))
-        object.__setattr__(self, "learning_rates", checked_rates(rates, used))
-        if self.chunk < 1 or self.steps < 1 or self.steps % self.chunk:
-            msg = f"steps must be a positive multiple of chunk={self.chunk}, got {self.steps}"
-            raise ValueError(msg)
+        object.__setattr__(self, "learning_rates", checked_rates(self.learning_rates, used))
+        check_steps(self.steps, self.chunk)
         if not math.isfinite(self.trains_above):
             msg = f"trains_above must be finite, got {self.trains_above}"
             raise ValueError(msg)

@@ -15,7 +15,7 @@ from jgrad._types import PyTree
 
 from ._batches import batches
 from ._layout import Spread
-from ._program import Point, Program
+from ._program import Point, Program, check_batch
 from ._record import profiles
 from ._step import Carry, Examples, chunk, start
 
@@ -91,10 +91,7 @@ def train(
     if not count:
         msg = "no points to train"
         raise ValueError(msg)
-    available = len(jax.tree.leaves(examples.train)[0])
-    if program.batch > available:
-        msg = f"batch={program.batch} is more than the {available} training examples"
-        raise ValueError(msg)
+    check_batch(program.batch, len(jax.tree.leaves(examples.train)[0]))
     run = _Run(program, points, examples, devices, spread)
 
     tell("compile", 0)
@@ -260,8 +257,10 @@ class _Run:
             self.carry, left = compiled(
                 self.carry, seeds, rates, np.uint32(first), self.next, examples
             )
-            # While the devices work, the host draws what comes next.
-            self.next = drawn(first + self.program.chunk)
+            following = first + self.program.chunk
+            if following < self.program.steps:
+                # While the devices work, the host draws what comes next.
+                self.next = drawn(following)
             return left
 
         return advance, _need(compiled)

@@ -112,13 +112,6 @@ def vary(trial: Trial, **changes: Any) -> Trial:
     return trial
 
 
-def value(trial: Trial, name: str) -> Any:
-    """The value of the field that `vary` changes under that name."""
-    if name in {field.name for field in dataclasses.fields(Trial)}:
-        return getattr(trial, name)
-    return getattr(getattr(trial, _part(trial, name)), name)
-
-
 def settings(trial: Trial) -> dict[str, Any]:
     """Every field of the trial and of its parts, as plain values by name.
 
