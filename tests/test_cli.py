@@ -159,6 +159,7 @@ def test_help_of_every_command_has_an_explanation_and_json():
         (["compare", "--seeds", "0"], "seeds"),
         (["compare", "--data", "digts"], "did you mean 'digits'"),
         (["compare", "--data", "nowhere.npz"], "no such file"),
+        (["compare", "--learning-rates", "0.1", "--data", "digist"], "did you mean 'digits'"),
         (["probe", "nowhere"], "module:function"),
         (["probe", "no_such_module_here:make"], "no module"),
         (["probe", "nowhere.py:make"], "no such file"),

@@ -73,6 +73,21 @@ def load(name: str | Path, *, test_share: float = 0.2, seed: int = 0) -> Split:
     return standardised(task) if bare in _REAL else task
 
 
+def check(name: str | Path) -> None:
+    """Raise the ValueError of `load` where no task has that name; nothing is read or made up.
+
+    Example:
+      >>> check("digist")
+      Traceback (most recent call last):
+      ValueError: unknown data set (a name, or a path ending in .npz) 'digist'; did you mean ...
+    """
+    if not str(name).endswith(".npz"):
+        _chosen(str(name))
+    elif not Path(name).is_file():
+        msg = f"{name}: no such file"
+        raise ValueError(msg)
+
+
 def _chosen(name: str) -> tuple[str, dict[str, Any]]:
     """The key of `DATASETS` and its options, of the kinds that the signature wants."""
     bare, numbers, options = described(name, "data set")

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from jgrad import inits, models
+from jgrad import data, inits, models
 from jgrad._names import lookup, unknown
 from jgrad.data import Split
 from jgrad.models import MLP, Architecture
@@ -26,7 +26,7 @@ class Trial:
       batch: examples in a step.
 
     Raises:
-      ValueError: an unknown initialiser, a negative gain, a batch below 1.
+      ValueError: an unknown initialiser or data set, a negative gain, a batch below 1.
     """
 
     model: Architecture = MLP()
@@ -38,6 +38,7 @@ class Trial:
 
     def __post_init__(self):
         inits.get(self.init)
+        data.check(self.data)
         if not self.gain >= 0:
             msg = f"gain must be at least 0, got {self.gain}"
             raise ValueError(msg)
