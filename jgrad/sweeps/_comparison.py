@@ -33,7 +33,7 @@ REMEDIES: Mapping[str, Mapping[str, Any]] = {
     "rmsprop": {"optimizer": "rmsprop"},
     "adagrad": {"optimizer": "adagrad"},
     "lion": {"optimizer": "lion"},
-    "warm-up": {"schedule": "warmup:warmup=0.2"},
+    "warm-up": {"schedule": "warmup:steps=0.2"},
 }
 
 #: Those that the demo tries.

@@ -260,3 +260,10 @@ def test_the_demos_comparison_is_the_promised_one():
     assert len(demo.seeds) == 3
     assert demo.programs <= 12
     assert set(demo.remedies) < set(sweeps.REMEDIES)
+
+
+@pytest.mark.parametrize("name", sweeps.REMEDIES)
+def test_every_remedy_is_a_change_that_a_trial_takes(name):
+    tried = vary(Trial(), **sweeps.REMEDIES[name])
+    assert tried != Trial()
+    assert tried.chain.transformation(0.1, 50)
