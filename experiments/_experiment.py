@@ -122,6 +122,16 @@ def mean_and_error(array: xr.DataArray, over: str = "seed") -> tuple[xr.DataArra
     return array.mean(over), array.std(over, ddof=1) / math.sqrt(array.sizes[over])
 
 
+def at_best_rate(trained: xr.Dataset) -> xr.Dataset:
+    """A sweep's curves with every configuration at its best rate, as `results.verdicts` reads it.
+
+    Without the dimension "rate"; what has no such dimension is left out.
+    """
+    best = trained.learning_rate == results.rate_window(trained).best
+    of_points = [name for name, array in trained.data_vars.items() if "rate" in array.dims]
+    return trained[of_points].isel(rate=best.argmax("rate").drop_vars("step", errors="ignore"))
+
+
 def beside(
     measured: xr.DataArray,
     predicted: xr.DataArray,
