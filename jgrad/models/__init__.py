@@ -9,6 +9,7 @@ from ._cnn import CNN as CNN
 from ._cnn import PADDINGS as PADDINGS
 from ._config import DTYPES as DTYPES
 from ._config import Config as Config
+from ._layers import STACKED as STACKED
 from ._mlp import MLP as MLP
 from ._norms import NORMS as NORMS
 from ._recurrent import GRU as GRU

@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 
 from ._config import Config
-from ._layers import Head, Hidden, KernelInit, convolution, parts, stacked, through
+from ._layers import Head, Hidden, KernelInit, Stage, convolution, parts
 
 #: What stands beyond an image's border.
 PADDINGS = ("zeros", "circular")
@@ -59,37 +59,24 @@ class CNN(Config):
         return each + (stage < more)
 
 
-class _Stage(nnx.Module):
-    """One layer that may halve the resolution, and layers of one shape."""
+def _stage(config: CNN, stage: int, kernel_init: KernelInit, rngs: nnx.Rngs) -> Stage:
+    width = config.width * 2**stage
 
-    def __init__(self, config: CNN, stage: int, kernel_init: KernelInit, rngs: nnx.Rngs):
-        width = config.width * 2**stage
-
-        def hidden(inputs: int, rngs: nnx.Rngs, *, stride: int, skip: bool) -> Hidden:
-            of = convolution(
-                config,
-                inputs,
-                width,
-                kernel_init,
-                rngs,
-                window=config.window,
-                stride=stride,
-                circular=config.padding == "circular",
-            )
-            return Hidden(config, of, width, rngs, skip=skip)
-
-        inputs = width // 2 if stage else config.shape[-1]
-        self.first = hidden(inputs, rngs, stride=2 if stage else 1, skip=False)
-        self.scanned = config.layers_of(stage) - 1
-        self.layers = stacked(
-            lambda rngs: hidden(width, rngs, stride=1, skip=config.skip), self.scanned, rngs
+    def make(first: bool, rngs: nnx.Rngs) -> Hidden:
+        inputs = (width // 2 if stage else config.shape[-1]) if first else width
+        of = convolution(
+            config,
+            inputs,
+            width,
+            kernel_init,
+            rngs,
+            window=config.window,
+            stride=2 if first and stage else 1,
+            circular=config.padding == "circular",
         )
+        return Hidden(config, of, width, rngs, skip=config.skip and not first)
 
-    def __call__(self, h: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
-        first, rest = parts(key, 2)
-        with jax.named_scope("first"):
-            h = self.first(h, train=train, key=first)
-        return through(self.layers, h, count=self.scanned, train=train, key=rest)
+    return Stage(make, config.layers_of(stage), rngs)
 
 
 class _Network(nnx.Module):
@@ -98,7 +85,7 @@ class _Network(nnx.Module):
     def __init__(self, config: CNN, kernel_init: KernelInit, rngs: nnx.Rngs):
         self.count = config.stages
         for k in range(self.count):
-            setattr(self, f"stage_{k}", _Stage(config, k, kernel_init, rngs))
+            setattr(self, f"stage_{k}", _stage(config, k, kernel_init, rngs))
         self.head = Head(config, config.width * 2 ** (self.count - 1), kernel_init, rngs)
 
     def __call__(self, x: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:

@@ -144,6 +144,11 @@ def parts(key: jax.Array | None, count: int) -> Any:
     return [None] * count if key is None else jax.random.split(key, count)
 
 
+#: The paths of the parameters that hold a layer at each index of axis 0; all stacks of scanned
+#: layers are attributes of this name.
+STACKED = "*layers/*"
+
+
 def stacked(make: Callable[[nnx.Rngs], nnx.Module], count: int, rngs: nnx.Rngs) -> Any:
     """So many modules of one kind, drawn independently, their arrays stacked; None for none."""
     return nnx.vmap(make)(rngs.split(count)) if count else None
@@ -162,6 +167,22 @@ def through(
     scan = nnx.scan(step, in_axes=(nnx.Carry, 0, 0), out_axes=nnx.Carry)
     with jax.named_scope("layers"):
         return scan(h, layers, None if key is None else jax.random.split(key, count))
+
+
+class Stage(nnx.Module):
+    """One layer that may change the shape, and layers of one shape after it."""
+
+    def __init__(self, make: Callable[[bool, nnx.Rngs], nnx.Module], count: int, rngs: nnx.Rngs):
+        """Of `count` layers, made by `make(is it the first, rngs)`."""
+        self.first: Any = make(True, rngs)
+        self.scanned = count - 1
+        self.layers = stacked(lambda rngs: make(False, rngs), self.scanned, rngs)
+
+    def __call__(self, h: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
+        first, rest = parts(key, 2)
+        with jax.named_scope("first"):
+            h = self.first(h, train=train, key=first)
+        return through(self.layers, h, count=self.scanned, train=train, key=rest)
 
 
 def _standardises(config: Config) -> bool:

@@ -12,13 +12,12 @@ from ._config import Config
 from ._layers import (
     Head,
     KernelInit,
+    Stage,
     convolution,
     dropped,
     normalisation,
     parts,
     scaled,
-    stacked,
-    through,
 )
 
 #: Kind of block → the windows of its convolutions.
@@ -160,24 +159,14 @@ class _Block(nnx.Module):
             return self.phi(z)
 
 
-class _Stage(nnx.Module):
-    """One block that may change the shape, and blocks of one shape."""
+def _stage(config: ResNet, stage: int, kernel_init: KernelInit, rngs: nnx.Rngs) -> Stage:
+    def make(first: bool, rngs: nnx.Rngs) -> _Block:
+        before = config.channels(stage - 1) if stage else config.width
+        inputs = before if first else config.channels(stage)
+        stride = 2 if first and stage else 1
+        return _Block(config, stage, inputs, stride, kernel_init, rngs)
 
-    def __init__(self, config: ResNet, stage: int, kernel_init: KernelInit, rngs: nnx.Rngs):
-        inputs = config.channels(stage - 1) if stage else config.width
-        self.first = _Block(config, stage, inputs, 2 if stage else 1, kernel_init, rngs)
-        self.scanned = config.stages[stage] - 1
-        self.layers = stacked(
-            lambda rngs: _Block(config, stage, config.channels(stage), 1, kernel_init, rngs),
-            self.scanned,
-            rngs,
-        )
-
-    def __call__(self, h: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
-        first, rest = parts(key, 2)
-        with jax.named_scope("first"):
-            h = self.first(h, train=train, key=first)
-        return through(self.layers, h, count=self.scanned, train=train, key=rest)
+    return Stage(make, config.stages[stage], rngs)
 
 
 class _Network(nnx.Module):
@@ -200,7 +189,7 @@ class _Network(nnx.Module):
             bias=config.norm not in _SHIFTS,
         )
         for k in range(self.count):
-            setattr(self, f"stage_{k}", _Stage(config, k, kernel_init, rngs))
+            setattr(self, f"stage_{k}", _stage(config, k, kernel_init, rngs))
         # With pre-activation the norm is the last one, otherwise it is the stem's.
         self.norm = normalisation(config, outputs if self.pre else config.width, rngs)
         self.head = Head(config, outputs, scaled(kernel_init, config.start().head), rngs)

@@ -14,3 +14,4 @@ from ._clip import clipped_share as clipped_share
 from ._rate import rate as rate
 from ._scale import dynamic_loss_scale as dynamic_loss_scale
 from ._schedule import SCHEDULES as SCHEDULES
+from ._stacked import per_layer as per_layer

@@ -58,6 +58,16 @@ class Call:
     __repr__ = __str__
 
 
+def in_layers(call: Call, stacked: str) -> Call:
+    """The call for every layer of the stacks whose paths match; itself where no pattern is given.
+
+    Example:
+      >>> print(in_layers(Call("optax.adaptive_grad_clip", (0.01,)), "layers/*"))
+      jgrad.optim.per_layer(optax.adaptive_grad_clip(0.01), 'layers/*')
+    """
+    return Call("jgrad.optim.per_layer", (call, stacked)) if stacked else call
+
+
 def named(function: str) -> Any:
     """What a dotted name such as "optax.contrib.schedule_free_sgd" stands for."""
     package, *path = function.split(".")

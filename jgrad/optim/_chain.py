@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from jgrad._names import described, known_options, lookup, unknown
 from jgrad._types import PyTree
 
-from ._call import Call, Code, named
+from ._call import Call, Code, in_layers, named
 from ._clip import clip_call
 from ._rate import rate
 from ._scale import ScaledState, dynamic_loss_scale
@@ -33,11 +33,13 @@ class Recipe(NamedTuple):
       function: of optax; takes the learning rate, or a schedule, first.
       keywords: what the name says about its keywords.
       decays: whether it decays weights itself, apart from the gradient.
+      by_array: whether it goes by whole arrays, or their axes, and not by elements alone.
     """
 
     function: str
     keywords: Mapping[str, Any] = {}
     decays: bool = False
+    by_array: bool = False
 
 
 #: Name → how it is made.
@@ -52,8 +54,8 @@ OPTIMIZERS: dict[str, Recipe] = {
     "nadam": Recipe("optax.nadam"),
     "radam": Recipe("optax.radam"),
     "lion": Recipe("optax.lion", decays=True),
-    "lamb": Recipe("optax.lamb", decays=True),
-    "adafactor": Recipe("optax.adafactor"),
+    "lamb": Recipe("optax.lamb", decays=True, by_array=True),
+    "adafactor": Recipe("optax.adafactor", by_array=True),
     "schedule_free": Recipe("optax.contrib.schedule_free_sgd"),
     "schedule_free_adamw": Recipe("optax.contrib.schedule_free_adamw", decays=True),
 }
@@ -115,7 +117,7 @@ class Chain:
         if self.weight_decay is not None:
             rate(self.weight_decay, "weight_decay")
         self.clip_transformation()
-        self._call(Code("learning_rate"), Code("steps"))
+        self._call(Code("learning_rate"), Code("steps"), "")
 
     @classmethod
     def parse(cls, description: str) -> "Chain":
@@ -153,42 +155,59 @@ class Chain:
         return " | ".join([self.optimizer, *others])
 
     def transformation(
-        self, learning_rate: Any, steps: int | None = None, **keywords: Any
+        self, learning_rate: Any, steps: int | None = None, *, stacked: str = "", **keywords: Any
     ) -> optax.GradientTransformation:
         """The optax transformation.
 
         Args:
           learning_rate: a number, a traced number, or (with a constant schedule) an optax schedule.
           steps: how many gradients the training will hand over; schedules are as long as that.
+          stacked: a pattern of the paths of parameters that hold a layer at each index of axis 0,
+            as a scan keeps them: "layers/*". What goes by arrays (a clip of each one's norm, LAMB,
+            weight decay of matrices) then goes by their layers.
           keywords: more of the optimiser's own, for what has no text: traced numbers, dtypes.
 
         Raises:
           ValueError: a learning rate that is negative or not finite, or a schedule that needs to
             know of how many steps, or does not fit into them.
         """
-        return self._call(rate(learning_rate), steps, keywords).made()
+        return self._call(rate(learning_rate), steps, stacked, keywords).made()
 
-    def clip_transformation(self) -> optax.GradientTransformation:
+    def clip_transformation(self, *, stacked: str = "") -> optax.GradientTransformation:
         """The clipping alone, to see what it does: see `clipped_share`."""
-        call = clip_call(self.clip)
+        call = clip_call(self.clip, stacked)
         return optax.identity() if call is None else call.made()
 
-    def expression(self, learning_rate: float | int | None = None, steps: int | None = None) -> str:
+    def expression(
+        self,
+        learning_rate: float | int | None = None,
+        steps: int | None = None,
+        *,
+        stacked: str = "",
+    ) -> str:
         """The transformation as text that Python reads, once optax and jgrad are imported.
 
         What is not given is written `learning_rate` and `steps`.
+
+        Example:
+          >>> print(Chain(clip="block:0.1").expression(0.1, stacked="layers/*"))
+          optax.chain(jgrad.optim.per_layer(optax.clip_by_block_rms(0.1), 'layers/*'),
+            optax.sgd(0.1))
         """
         return str(
             self._call(
                 Code("learning_rate") if learning_rate is None else rate(float(learning_rate)),
                 Code("steps") if steps is None else steps,
+                stacked,
             )
         )
 
     def __str__(self) -> str:
         return self.expression()
 
-    def _call(self, learning_rate: Any, steps: Any, keywords: Mapping[str, Any] = {}) -> Call:
+    def _call(
+        self, learning_rate: Any, steps: Any, stacked: str, keywords: Mapping[str, Any] = {}
+    ) -> Call:
         """The call that makes the transformation."""
         updates = steps
         if self.accumulate > 1 and steps is not None:
@@ -197,9 +216,9 @@ class Chain:
                 if isinstance(steps, Code)
                 else steps // self.accumulate
             )
-        clip = clip_call(self.clip)
+        clip = clip_call(self.clip, stacked)
         decay, optimizer = self._optimizer(
-            schedule_call(self.schedule, learning_rate, updates), keywords
+            schedule_call(self.schedule, learning_rate, updates), stacked, keywords
         )
         call = _in_turn(*filter(None, (clip, decay)), optimizer)
         if self.accumulate > 1:
@@ -212,7 +231,7 @@ class Chain:
         return _in_turn(Call("optax.scale", (1 / numbers[0],)), call) if numbers else call
 
     def _optimizer(
-        self, learning_rate: Any, keywords: Mapping[str, Any]
+        self, learning_rate: Any, stacked: str, keywords: Mapping[str, Any]
     ) -> tuple[Call | None, Call]:
         """The weight decay that goes before the optimiser, if one does, and the optimiser."""
         name, numbers, options = described(self.optimizer, "optimiser")
@@ -234,7 +253,10 @@ class Chain:
                 given["weight_decay"] = float(self.weight_decay)
         elif self.weight_decay:
             before = Call("optax.add_decayed_weights", (float(self.weight_decay),), masks)
-        return before, Call(recipe.function, (learning_rate,), given)
+            before = in_layers(before, stacked if masks else "")
+        by_array = recipe.by_array or (recipe.decays and masks)
+        call = Call(recipe.function, (learning_rate,), given)
+        return before, in_layers(call, stacked if by_array else "")
 
 
 def chain(
@@ -248,6 +270,7 @@ def chain(
     decay: str = "all",
     accumulate: int = 1,
     loss_scale: str = "none",
+    stacked: str = "",
     **keywords: Any,
 ) -> optax.GradientTransformation:
     """A `Chain`'s transformation in one call: `Chain(...).transformation(learning_rate, steps)`.
@@ -263,6 +286,7 @@ def chain(
       decay: "all" or "matrices".
       accumulate: gradients in one update.
       loss_scale: "none", "static:1024" or "dynamic".
+      stacked: the pattern of parameters that hold a layer at each index of axis 0.
       keywords: the optimiser's own, such as `momentum=0.95` or `b2=0.95`.
 
     Raises:
@@ -286,13 +310,13 @@ def chain(
         accumulate=accumulate,
         loss_scale=loss_scale,
     )
-    return described_chain.transformation(learning_rate, steps, **keywords)
+    return described_chain.transformation(learning_rate, steps, stacked=stacked, **keywords)
 
 
 def matrices(params: PyTree) -> PyTree:
     """A tree like `params`: True for arrays of two or more axes, the usual mask of weight decay.
 
-    In a stack of scanned layers a bias has two axes, and counts.
+    In a stack of scanned layers a bias has two axes, and counts, unless `per_layer` parts them.
 
     Example:
       >>> import jax.numpy as jnp

@@ -13,7 +13,7 @@ from jgrad import probes
 from jgrad._names import described, known_options, unknown
 from jgrad._types import PyTree
 
-from ._call import Call, named
+from ._call import Call, in_layers, named
 
 #: Kind → the function from the threshold to an optax transformation.
 CLIPS: dict[str, str] = {
@@ -24,6 +24,9 @@ CLIPS: dict[str, str] = {
     "adaptive": "optax.adaptive_grad_clip",
     "percentile": "jgrad.optim.clip_by_percentile",
 }
+
+#: Those that go by single arrays.
+BY_ARRAY = ("norm", "block", "adaptive")
 
 
 def clip(description: str) -> optax.GradientTransformation:
@@ -39,8 +42,8 @@ def clip(description: str) -> optax.GradientTransformation:
       weights (Brock et al., 2021, arXiv:2102.06171);
     - "percentile:p,window=100": all together to the p-th percentile of the norms seen so far.
 
-    "norm" and "block" take a stack of scanned layers for one array; "adaptive", which goes by the
-    number of axes, takes the layers of a stack [layer, in, out] for the inputs of a unit.
+    For "norm", "block" and "adaptive" a stack of scanned layers is one array, unless the paths of
+    such stacks are told: `Chain.transformation(stacked=)`, `per_layer`.
 
     Raises:
       ValueError: the kind or an option is not known, or the threshold is missing, not finite or not
@@ -54,8 +57,8 @@ def clip(description: str) -> optax.GradientTransformation:
     return optax.identity() if call is None else call.made()
 
 
-def clip_call(description: str) -> Call | None:
-    """The call that makes that clipping; None for "none"."""
+def clip_call(description: str, stacked: str = "") -> Call | None:
+    """The call that makes that clipping, layer by layer in stacks; None for "none"."""
     if description.strip() == "none":
         return None
     kind, numbers, options = described(description, "clipping")
@@ -70,13 +73,14 @@ def clip_call(description: str) -> Call | None:
         raise ValueError(msg)
     _, *known = inspect.signature(named(CLIPS[kind])).parameters
     known_options(options, known, f"clipping {kind!r}")
-    return Call(CLIPS[kind], (threshold,), options)
+    call = Call(CLIPS[kind], (threshold,), options)
+    return in_layers(call, stacked) if kind in BY_ARRAY else call
 
 
 def clip_by_norm(max_norm: float | int) -> optax.GradientTransformation:
     """Each array g of the tree becomes g · min(1, max_norm/‖g‖), by its own Euclidean norm.
 
-    Keras and TensorFlow call this `clipnorm`. A stack of scanned layers is one array.
+    Keras and TensorFlow call this `clipnorm`.
     Pascanu, Mikolov & Bengio, 2013, arXiv:1211.5063, Algorithm 1, array by array.
     """
 

@@ -101,7 +101,7 @@ def compare(
       test: for a loss, held-out examples; the training ones by default.
       remedies: for a loss, what to try.
       options: for a loss, the other fields of `OwnStudy`: chain, learning_rates, seeds, steps,
-        chunk, batch, sharpness.
+        chunk, batch, sharpness, stacked.
 
     Raises:
       ValueError: a data set is not known or not sound, batches are larger than it, or the folder

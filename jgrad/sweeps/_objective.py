@@ -55,6 +55,11 @@ class Objective(Protocol):
         """The named scope of the activations whose profile is kept; None for the main path."""
         ...
 
+    @property
+    def stacked(self) -> str:
+        """The pattern of the parameters that hold a layer at each index of axis 0; "" for none."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Supervised:
@@ -69,6 +74,7 @@ class Supervised:
 
     #: The scope in which a model of `jgrad.models` applies the activations of its main path.
     scope = "act"
+    stacked = models.STACKED
 
     @property
     def apply(self) -> Callable[..., tuple[jax.Array, PyTree]]:
@@ -107,10 +113,12 @@ class Own:
     Attributes:
       fn: the loss.
       rules: what `jgrad.probes.rewrite` takes, as a tuple of pairs; () leaves it as it is.
+      stacked: the pattern of the parameters that hold a layer at each index of axis 0.
     """
 
     fn: Callable[..., Any]
     rules: tuple[tuple[str, Any], ...] = ()
+    stacked: str = ""
 
     scope = None
 

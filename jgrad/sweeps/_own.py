@@ -95,6 +95,9 @@ class OwnStudy:
       chunk: steps between records.
       batch: examples in a step.
       sharpness: record the largest Hessian eigenvalue too.
+      stacked: a pattern of the paths of parameters that hold a layer at each index of axis 0, as a
+        scan over layers keeps them ("blocks/*"): what a chain does to single arrays it then does to
+        single layers.
 
     Raises:
       ValueError: remedies of the same name, a number out of its range, arrays of unequal length,
@@ -116,6 +119,7 @@ class OwnStudy:
     chunk: int = 20
     batch: int = 32
     sharpness: bool = False
+    stacked: str = ""
     #: The loss as a function of arrays.
     _pure: Callable[..., Any] = dataclasses.field(init=False, repr=False, compare=False)
     #: There is no accuracy, so nothing is trained or not by it.
@@ -177,7 +181,7 @@ class OwnStudy:
         """Trace a step, so that what is wrong with any remedy is said before one is trained.
 
         Raises:
-          ValueError: its rewriting matches nothing, or its rescaling changes the tree.
+          ValueError: its rewriting or `stacked` matches nothing, or its rescaling changes the tree.
           TypeError: the loss is no scalar, or a parameter is no float.
         """
         objective = entry.program.objective
@@ -186,7 +190,12 @@ class OwnStudy:
         def gradient(params: PyTree) -> PyTree:
             return jax.grad(lambda p: objective.loss(p, {}, batch, jax.random.key(0))[0])(params)
 
-        jax.eval_shape(gradient, jax.tree.map(lambda leaf: leaf[0], entry.draw(self.seeds[:1])[0]))
+        params = jax.tree.map(lambda leaf: leaf[0], entry.draw(self.seeds[:1])[0])
+        names = paths(params)
+        if self.stacked and not fnmatch.filter(names, self.stacked):
+            msg = f"stacked: no parameter matches {self.stacked!r}; there are {', '.join(names)}"
+            raise ValueError(msg)
+        jax.eval_shape(gradient, params)
 
     def _entry(self, remedy: Remedy | None) -> Entry:
         chain, rewrite = self._chain(remedy), dict(remedy.rewrite) if remedy else {}
@@ -208,7 +217,7 @@ class OwnStudy:
         return Entry(
             label=remedy.label if remedy else "plain",
             program=Program(
-                objective=Own(self._pure, tuple(rewrite.items())),
+                objective=Own(self._pure, tuple(rewrite.items()), self.stacked),
                 chain=chain,
                 batch=self.batch,
                 steps=self.steps,

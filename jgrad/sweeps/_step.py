@@ -86,7 +86,7 @@ def chunk(program: Program, *, probed: bool) -> Callable[..., tuple[Carry, Chunk
     `probed`.
     """
     chain, objective = program.chain, program.objective
-    clip = chain.clip_transformation()
+    clip = chain.clip_transformation(stacked=objective.stacked)
     # Accumulated gradients are clipped, not each; of that nothing is seen here.
     clips, seen = chain.clip != "none", chain.accumulate == 1
 
@@ -174,10 +174,12 @@ def _norm(grads: PyTree) -> Float[Array, ""]:
 def start(program: Program, point: Point) -> Carry:
     """The carry before the first step."""
     memory = transformation(program, point.learning_rate).init(point.params)
-    clipping = program.chain.clip_transformation().init(point.params)
-    return Carry(point.params, point.state, memory, clipping, jnp.ones((), bool))
+    clip = program.chain.clip_transformation(stacked=program.objective.stacked)
+    return Carry(point.params, point.state, memory, clip.init(point.params), jnp.ones((), bool))
 
 
 def transformation(program: Program, learning_rate: Any) -> optax.GradientTransformation:
     """The program's optimiser chain at one learning rate, which may be traced."""
-    return program.chain.transformation(learning_rate, program.steps)
+    return program.chain.transformation(
+        learning_rate, program.steps, stacked=program.objective.stacked
+    )
