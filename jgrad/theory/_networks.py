@@ -52,10 +52,10 @@ class Residual:
     Hanin & Rolnick, 2018, arXiv:1803.01719; Zhang et al., 2019, arXiv:1901.09321; Yang &
     Schoenholz, 2017, arXiv:1712.08969.
 
-    Spectra and spreads take the φ' of different blocks as independent. Between two matrices they
-    are; in branch="one" all blocks see nearly the same stream, and simulated singular variances lie
-    15 to 25 % above the forecast, spreads of the gradient's logarithm 10 to 20 % (relu and tanh, 10
-    blocks, width 60 to 300). Means of gains are not touched by it.
+    In branch="one" φ' is taken of nearly the same stream in every block, which widens spectra and
+    the gradient's spread at any width: the singular variance by 12 to 20 % over independent blocks
+    for relu and tanh over 10 blocks. It is reckoned with; simulations lie within 3 % of the
+    forecast at width 512, up to 6 % above at width 64. Between two matrices blocks are independent.
 
     Attributes:
       phi: the activation.

@@ -13,9 +13,10 @@ from ._batch_norm import batch_norm_rate, batch_norm_slope
 from ._dual import dual
 from ._forecast import HIGH, LOW, Forecast
 from ._gaussian import At, average, slope_squared, value_squared
-from ._hermite import deficit_masses, deficits
+from ._hermite import deficit_masses, deficits, tabled_by_variance
 from ._networks import BatchNorm, LayerNorm, Plain, Recurrent, Residual, Transformer
 from ._sampling import Host
+from ._wandering import shared, wandering
 
 
 @functools.singledispatch
@@ -103,17 +104,22 @@ def _chain(
         return float(np.logaddexp(_ln(gain / keep) + second, _ln(drive)))
 
     log_q, second, steep, fourth = _variances(phi, depth, _ln(q0), step, kinks)
-    spread = fourth / steep**2
+    # A mask is 0 or 1/keep: squares of what it divides have their variance over it as well.
+    spread = fourth / steep**2 / keep
     distance = _distances(phi, log_q, kinks)
-    apart = np.empty(depth)
+    apart, share = np.empty(depth), np.empty(depth)
     now = 1 - c0
     for k in range(depth):
         apart[k] = now
         scale = math.exp(_ln(gain) + second[k] - step(log_q[k], second[k]))
         now = scale * ((1 / keep - 1) + distance(log_q[k], now))
-    # A unit's share of ‖δ‖² has relative variance 3μ₂/μ₁² - 1 through Gaussian weights; a rotation
-    # keeps the length it is given, so that only φ' spreads it.
-    variance = 3 * (spread - 1) if rotation else 3 * spread - 1
+        share[k] = scale / keep
+    if math.isinf(width):
+        variance = np.zeros(depth)
+    else:
+        first = max(0.0, 1 - drive / math.exp(min(log_q[0], HIGH)))
+        known = np.concatenate([[first], share[:-1]]) if rotation else np.zeros(depth)
+        variance = wandering(phi, log_q, share, known, keep, kinks) + 2 * (spread - rotation)
     return Forecast(
         network=network,
         log_q=log_q,
@@ -154,6 +160,9 @@ def _residual(network: Residual) -> Forecast:
     factors = 2 if network.branch == "two" else 1
     singular = (2 * m + m * m * (spread - 1 + factors)) / (1 + m) ** 2
     length = (4 * m + m * m * (3 * spread - 3 + 2 * factors)) / (1 + m) ** 2
+    if network.branch == "one":
+        in_spectrum, in_length = shared(network.phi, log_q, m, network.kinks)
+        singular, length = singular + in_spectrum, length + in_length
     return Forecast(
         network=network,
         log_q=log_q,
@@ -299,25 +308,8 @@ def _distances(
     phi: Elementwise | str, log_q: Host, kinks: tuple[float, ...] | None
 ) -> Callable[[float, float], float]:
     """The function (ln q, 1 - c) -> 1 - K(c)/K(1), interpolated in ln q."""
-    low, high = (float(np.clip(f(log_q), -30.0, HIGH)) for f in (np.min, np.max))
-    ends = np.stack([deficit_masses(phi, math.exp(place), kinks=kinks) for place in (low, high)])
-    if np.abs(ends[0] - ends[1]).max() < 1e-12:
-        return lambda _, apart: float(deficits(ends[:1], apart)[0])
-    count = min(40, 8 + math.ceil(4 * (high - low)))
-    angles = (np.arange(count) + 0.5) * math.pi / count
-    places = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
-    signs = (-1.0) ** np.arange(count) * np.sin(angles)
-    masses = np.stack([deficit_masses(phi, math.exp(place), kinks=kinks) for place in places])
-
-    def distance(place: float, apart: float) -> float:
-        from_each = min(max(place, low), high) - places
-        nearest = int(np.abs(from_each).argmin())
-        if abs(from_each[nearest]) < 1e-12:
-            return float(deficits(masses[nearest : nearest + 1], apart)[0])
-        weight = signs / from_each
-        return float(weight @ deficits(masses, apart) / weight.sum())
-
-    return distance
+    masses, weights = tabled_by_variance(log_q, lambda q: deficit_masses(phi, q, kinks=kinks))
+    return lambda place, apart: float(weights(place) @ deficits(masses, apart))
 
 
 def _ln(x: float) -> float:

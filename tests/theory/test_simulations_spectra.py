@@ -82,8 +82,11 @@ def edges():
 @pytest.mark.parametrize("case", edges(), ids=lambda case: str(case["params"]))
 def test_largest_singular_values(case):
     p = case["params"]
-    # Four times the file's networks: among six alone the edge scatters by a quarter at depth 64.
-    width, nets = (1000, 5) if "N=1000" in p["mc"] else (400, 24)
+    # More networks than the file's six, whose mean scatters by a tenth at depth 64, and most where
+    # the edge of this width lies 31 ± 2 % low, near the end of the tolerance. A rotation is drawn
+    # by a QR and takes a hundred times as long.
+    many = 12 if p["weights"] == "orth" else 48
+    width, nets = (1000, 5) if "N=1000" in p["mc"] else (400, many)
 
     sigma = over_nets(jacobians.singular_values, p["act"], p["weights"], 1.0, p["L"], width, nets)
     λ = np.asarray(sigma, np.float64)[:, 0] ** 2
