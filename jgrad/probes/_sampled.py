@@ -1,14 +1,16 @@
 """Parts of a graph as samples of a scalar function, and what shape these show."""
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgrad._jaxpr import Graph, sample
-from jgrad.activations import IDENTIFY_GRID
+from jgrad._jaxpr import Graph, sample, trace
+from jgrad.activations import IDENTIFY_GRID, Identity
 
 #: Values and slopes on a grid.
 Sampled = tuple[np.ndarray, np.ndarray]
@@ -69,6 +71,27 @@ def _trial(graph: Graph, v: int, k: int) -> Any:
     return k == 0
 
 
+# What differs from another activation by less than the rounding of its own numbers in a narrow
+# format, as JAX writes it.
+_WRITTEN = {"gelu_tanh": jax.nn.gelu}
+
+
+def as_written(given: Sequence[Sampled], dtype: Any) -> Identity | None:
+    """The name of a function in which numbers are rounded to the dtype, and the same ones."""
+    for name in _WRITTEN:
+        values, _ = _written(name, str(jnp.dtype(dtype)))
+        if all(same(values, others) for others, _ in given):
+            return Identity(name)
+    return None
+
+
+@functools.cache
+def _written(name: str, dtype: str) -> Sampled:
+    graph, _ = trace(_WRITTEN[name], jax.ShapeDtypeStruct((2,), dtype))
+    nodes = range(len(graph.nodes))
+    return sample(graph, nodes, graph.inputs[0], graph.outputs[0], {}, IDENTIFY_GRID)
+
+
 def is_straight(values: np.ndarray, eps: float) -> bool:
     """Whether the samples are a straight line, to within rounding."""
     if not np.isfinite(values).all():
@@ -107,6 +130,17 @@ def proportional(values: np.ndarray, others: np.ndarray) -> bool:
     norm = values @ values
     factor = values @ others / norm if norm else 0.0
     return bool(np.allclose(others, factor * values, rtol=1e-4, atol=1e-6))
+
+
+def is_exponential(sampled: Sampled) -> bool:
+    """Whether the slope is everywhere the same multiple of the value, and no line is straight."""
+    values, slopes = (part.astype(np.float64) for part in sampled)
+    near = np.abs(IDENTIFY_GRID) <= 8
+    values, slopes = values[near], slopes[near]
+    if not np.all(np.isfinite(values) & (values != 0)):
+        return False
+    rates = slopes / values
+    return bool(rates[0] != 0 and np.allclose(rates, rates[0], rtol=1e-4))
 
 
 def adds_linearly(whole: Sequence[Sampled], inner: Sequence[Sampled]) -> bool:

@@ -30,13 +30,15 @@ from jgrad.activations import IDENTIFY_GRID, Identity, identify_samples
 from ._sampled import (
     Sampled,
     adds_linearly,
+    as_written,
     bends_one_way,
+    is_exponential,
     is_straight,
     proportional,
     same,
     samples,
 )
-from ._uses import Uses, is_float, size
+from ._uses import Origin, Uses, comes_back_to, has_sums_off, is_float, meets_sums_of, size
 
 #: What a site is for. Only activations are probed; the others are listed by `sites(..., all=True)`.
 Role = Literal["activation", "normaliser", "softmax", "loss", "constant", "passed over"]
@@ -144,11 +146,17 @@ def find(graph: Graph) -> tuple[Found, ...]:
     )
 
 
+def _normalises(graph: Graph, start: int, end: int) -> bool:
+    """Whether it is a function of sums over arrays that comes back to these or to larger ones."""
+    origin = Origin(graph, start)
+    return origin.pure and (Uses(graph, end).repeated or comes_back_to(graph, end, origin.summed))
+
+
 def _behind_normalisers(graph: Graph, found: Sequence[Found]) -> set[int]:
     """The values that become one over a deviation: a variance, kept from below by 0 perhaps."""
     behind: set[int] = set()
     unnamed = [one for one in found if one.role == "normaliser" and one.identity is None]
-    pending = [one.start for one in unnamed if Uses(graph, one.end).repeated]
+    pending = [one.start for one in unnamed if _normalises(graph, one.start, one.end)]
     while pending:
         v = pending.pop()
         behind.add(v)
@@ -173,8 +181,9 @@ def _read(graph: Graph, chain: Chain) -> Iterator[Found]:
             i += 1
             continue
         stretch = next(iter((*exact, *known, stretches[-1])))
-        if len(exact) > 1 and stretch.only_reduced:
-            stretch = exact[1]  # a mean of squared ReLUs is a ReLU and a loss
+        if exact and stretch.only_reduced:
+            # A mean of squared ReLUs is a ReLU and a loss.
+            stretch = next((s for s in exact if s.name != stretch.name), stretch)
         yield from stretch.sites()
         i = chain.links.index(stretch.end)
 
@@ -209,9 +218,16 @@ class _Stretch:
         eps = _eps(self.graph, self.nodes)
         named = [identify_samples(values, slopes, eps=eps) for values, slopes in self.samples]
         first = named[0]
+        if first is None and eps > _FINE:
+            return as_written(self.samples, self.graph.avals[self.start].dtype)
         if first is None or first.name == "identity":
             return None
         return first if all(one and one.name == first.name for one in named) else None
+
+    @property
+    def name(self) -> str:
+        """The catalogue's name for it; "" for none."""
+        return self.identity.name if self.identity else ""
 
     @functools.cached_property
     def affine(self) -> bool:
@@ -229,8 +245,18 @@ class _Stretch:
     @functools.cached_property
     def only_reduced(self) -> bool:
         """Whether nothing but sums becomes of it, and it is no loss by itself."""
-        named = self.identity is not None and self.identity.name in _LOSSES
-        return not named and self.uses.only_reduced
+        return self.name not in _LOSSES and self.uses.only_reduced
+
+    @property
+    def shares_out(self) -> bool:
+        """Whether it is an exponential that is divided by its sum, or of what has one taken off."""
+        if not all(map(is_exponential, self.samples or [])):
+            return False
+        return (
+            (self.uses.reduced and self.uses.meets_its_reduction)
+            or meets_sums_of(self.graph, self.end, self.start)
+            or has_sums_off(self.graph, self.start)
+        )
 
     @functools.cached_property
     def weighs(self) -> bool:
@@ -252,18 +278,18 @@ class _Stretch:
 
         A named activation is one, except that softplus or log-sigmoid with nothing but sums after
         it is a loss. Of what has no name: what is repeated over a larger array (one over the
-        standard deviation) is a normaliser's; what is reduced, and used beside its sum too (the
-        exponential), is a softmax's; what is reduced, and nothing else, to a value that comes back
+        standard deviation) is a normaliser's; an exponential beside sums of exponentials is a
+        softmax's; what is reduced, and nothing else, to a value that comes back
         to the full shape (the square under a variance) is a normaliser's; and what is reduced for
         good is a loss's if it looks like a loss: the square of a difference, the logarithm of a
         probability.
         """
         if self.identity is not None:
-            lost = self.identity.name in _LOSSES and self.uses.only_reduced
+            lost = self.name in _LOSSES and self.uses.only_reduced
             return "loss" if lost else "activation"
-        if self.uses.repeated:
+        if _normalises(self.graph, self.start, self.end):
             return "normaliser"
-        if self.uses.reduced and self.uses.meets_its_reduction:
+        if self.shares_out:
             return "softmax"
         if not self.uses.only_reduced:
             return "activation"
@@ -304,10 +330,15 @@ def _params(graph: Graph, start: int, nodes: Sequence[int]) -> tuple[int, ...]:
     return tuple(v for v in used if v not in made and v != start and v not in graph.literals)
 
 
+_FINE = float(jnp.finfo(jnp.float32).eps)
+
+
 def _eps(graph: Graph, nodes: Sequence[int]) -> float:
-    """The rounding of the numbers in the nodes' text: 0.044715 is another one in bfloat16."""
+    """The rounding of the numbers in the nodes' text: 0.044715 is another one in bfloat16.
+
+    Samples are taken in float32, so these numbers are all that is coarse, and off by half a unit at
+    most, where `identify_samples` allows for eight of a whole evaluation.
+    """
     numbers = [v for k in nodes for v in graph.nodes[k].inputs if v in graph.literals]
     floats = [graph.avals[v].dtype for v in numbers if is_float(graph, v)]
-    return max((float(jnp.finfo(dtype).eps) for dtype in floats), default=0.0) or float(
-        jnp.finfo(jnp.float32).eps
-    )
+    return max([_FINE, *(float(jnp.finfo(dtype).eps) / 8 for dtype in floats)])

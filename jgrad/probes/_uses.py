@@ -1,9 +1,12 @@
-"""What becomes of a value: sums, products with matrices, a return to its own shape."""
+"""What becomes of a value: sums, products with matrices, a return to itself; and what made it."""
 
+from collections.abc import Collection, Iterator
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgrad._jaxpr import Graph, Node, is_broadcast, is_pointwise, is_reduction
+from jgrad._jaxpr import Graph, Node, bind, is_broadcast, is_pointwise, is_reduction
 
 
 class Uses:
@@ -72,6 +75,124 @@ class Uses:
                     elif out not in seen:
                         seen.add(out)
                         pending.append(out)
+
+
+class Origin:
+    """What a value was made of, as far back as products with weights.
+
+    Attributes:
+      summed: the arrays over whose axes sums were taken.
+      pure: nothing else came in but numbers and the graph's own arguments, and of these, beside
+        sums, only such as are smaller than what was summed. A variance is pure, and a number kept
+        from training; a pre-activation is not, nor is one with its row's largest taken off.
+    """
+
+    def __init__(self, graph: Graph, v: int):
+        summed: set[int] = set()
+        largest, self.pure = 0, True
+        pending, seen = [v], {v}
+        while pending:
+            u = pending.pop()
+            k = graph.maker.get(u)
+            if k is None:
+                largest = max(largest, size(graph, u))
+            elif is_reduction(graph, graph.nodes[k]) or _squares(graph.nodes[k]):
+                summed.update(graph.nodes[k].inputs)
+            else:
+                self.pure = self.pure and _passes(graph, graph.nodes[k])
+                before = _floats(graph, graph.nodes[k]) - seen
+                seen |= before
+                pending += before if self.pure else ()
+        self.summed = frozenset(summed)
+        if summed:
+            self.pure = self.pure and largest < min(size(graph, u) for u in summed)
+
+
+def comes_back_to(graph: Graph, v: int, summed: Collection[int]) -> bool:
+    """Whether v, made of sums over arrays, meets these arrays again, in their full size."""
+    full = min((size(graph, u) for u in summed), default=0)
+    return any(
+        others and size(graph, out) >= full and _related(graph, others, summed)
+        for out, others in _meetings(graph, v)
+    )
+
+
+def meets_sums_of(graph: Graph, v: int, of: int) -> bool:
+    """Whether v meets sums over something that is made of `of`."""
+    return any(_are_sums(graph, w, of) for _, others in _meetings(graph, v) for w in others)
+
+
+def has_sums_off(graph: Graph, v: int) -> bool:
+    """Whether v is a value with sums over it taken off: the logarithm of a softmax."""
+    node = graph.nodes[graph.maker[v]] if v in graph.maker else None
+    if node is None or len(node.inputs) != 2 or not is_pointwise(graph, node):
+        return False
+    u, w = node.inputs
+    with jax.ensure_compile_time_eval():
+        (out,) = bind(node, [jnp.asarray(n, graph.avals[x].dtype) for n, x in ((3, u), (1, w))])
+    return bool(out == 2) and _are_sums(graph, w, u)
+
+
+def _are_sums(graph: Graph, v: int, of: int) -> bool:
+    origin = Origin(graph, v)
+    return origin.pure and bool(origin.summed) and _related(graph, origin.summed, {of})
+
+
+def _meetings(graph: Graph, v: int) -> Iterator[tuple[int, set[int]]]:
+    """Where v, or what is elementwise made of it, meets other values: the result, and those."""
+    pending, seen = [v], {v}
+    while pending:
+        u = pending.pop()
+        for k in graph.users.get(u, ()):
+            node = graph.nodes[k]
+            if is_pointwise(graph, node) or _moves(graph, node, u):
+                (out,) = node.outputs
+                yield out, {w for w in _floats(graph, node) if w not in seen}
+                if out not in seen:
+                    seen.add(out)
+                    pending.append(out)
+
+
+def _related(graph: Graph, some: Collection[int], others: Collection[int]) -> bool:
+    """Whether some value is made of what another is made of, with no product with weights between.
+
+    Both are followed back in turn, since what is looked for is near.
+    """
+    seen, fronts = [set(some), set(others)], [set(some), set(others)]
+    while any(fronts):
+        if not seen[0].isdisjoint(seen[1]):
+            return True
+        fronts = [
+            {w for v in front for w in _made_of(graph, v)} - mine
+            for front, mine in zip(fronts, seen, strict=True)
+        ]
+        seen = [mine | front for front, mine in zip(fronts, seen, strict=True)]
+    return False
+
+
+def _made_of(graph: Graph, v: int) -> Collection[int]:
+    k = graph.maker.get(v)
+    if k is None or not (_passes(graph, graph.nodes[k]) or is_reduction(graph, graph.nodes[k])):
+        return ()
+    return _floats(graph, graph.nodes[k])
+
+
+def _floats(graph: Graph, node: Node) -> set[int]:
+    """The node's operands that are floats, and no numbers."""
+    return {v for v in node.inputs if is_float(graph, v) and v not in graph.constants}
+
+
+def _passes(graph: Graph, node: Node) -> bool:
+    """Whether the node hands its operands on with no weights: elementwise, moved, laid together."""
+    floats = [v for v in node.inputs if is_float(graph, v)]
+    product = "dimension_numbers" in node.eqn.params and len(floats) > 1
+    return is_pointwise(graph, node) or (node.kind == "plain" and not product)
+
+
+def _squares(node: Node) -> bool:
+    """Whether the node is the product of a value with itself, summed."""
+    product = node.kind == "plain" and "dimension_numbers" in node.eqn.params
+    return product and len(node.inputs) == 2 and len(set(node.inputs)) == 1
 
 
 def _moves(graph: Graph, node: Node, v: int) -> bool:
