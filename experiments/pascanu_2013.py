@@ -56,7 +56,7 @@ def run(
         )
     )
     last = trained.test_loss.isel(step=-1).values
-    baseline = trained.attrs["baseline_loss"]
+    baseline = float(trained.baseline_loss.values[0])
     # A training that broke down has learned nothing, however large its loss.
     loss = np.where(trained.diverged | ~np.isfinite(last), np.inf, last)
     point = ("clipping", "rate", "seed")

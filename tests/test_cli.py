@@ -91,6 +91,11 @@ def sweep_for_cli():
         "clip": "none",
         "program": "tanh",
         "label": "tanh + xavier",
+        "data": "digits",
+        "score": "accuracy",
+        "chance": 0.1,
+        "baseline_loss": np.log(10),
+        "loss_unit": "nat",
         "remedy": "",
         "baseline": "",
     }
@@ -117,7 +122,7 @@ def sweep_for_cli():
             },
             **{name: np.zeros(flow) for name in ("zero_slope_share", "dead_share")},
         },
-        {"classes": 10, "data": "digits"},
+        {},
     )
 
 

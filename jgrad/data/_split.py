@@ -78,10 +78,25 @@ class Split(NamedTuple):
         """
         if self.kind == "regression":
             return float(self.y_test.astype(np.float64).var(0).mean())
+        nats = sum(counts.sum() * _entropy(counts) for counts in self._scored)
+        return float(nats / sum(map(np.sum, self._scored)))
+
+    @property
+    def chance(self) -> float:
+        """The largest test accuracy of a prediction that does not look at the example.
+
+        At each position its own most frequent class, over the scored positions. For numbers it is
+        the share of the variance explained, which is 0.
+        """
+        if self.kind == "regression":
+            return 0.0
+        return sum(int(counts.max()) for counts in self._scored) / sum(map(np.sum, self._scored))
+
+    @property
+    def _scored(self) -> list[np.ndarray]:
+        """How often each class is the answer in the test, at each position where some is."""
         columns = self.y_test.reshape(len(self.y_test), -1).T
-        scored = [column[column >= 0] for column in columns]
-        nats = sum(len(labels) * _entropy(np.bincount(labels)) for labels in scored if len(labels))
-        return float(nats / sum(map(len, scored)))
+        return [np.bincount(labels) for column in columns if len(labels := column[column >= 0])]
 
     def digest(self) -> str:
         """A short hash of all that trains: two tasks with the same one train alike."""

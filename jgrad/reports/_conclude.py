@@ -8,7 +8,8 @@ import numpy as np
 
 from jgrad.diagnosis import factor, folds, signed
 
-from ._summary import Entry, Summary
+from ._entry import Entry, percent
+from ._summary import Summary
 
 
 class Conclusion(NamedTuple):
@@ -27,7 +28,22 @@ class Conclusion(NamedTuple):
 
 
 def conclude(summary: Summary) -> Conclusion:
-    """Which trained, how fast and why, from the summary of a sweep."""
+    """Which trained, how fast and why; of several data sets, a sentence on each."""
+    parts = {task: summary.of(task) for task in summary.tasks}
+    if len(parts) == 1:
+        return _concluded(summary)
+    count, of = sum(e.trains for e in summary.base), len(summary.base)
+    verb = "trains" if count == 1 else "train"
+    return Conclusion(
+        f"{count} of {of} networks {verb} on {len(parts)} data sets.",
+        tuple((task, _title(part)) for task, part in parts.items()),
+    )
+
+
+def _concluded(summary: Summary) -> Conclusion:
+    """The conclusion on one data set."""
+    if summary.entries[0].by_loss:
+        return _judged_by_loss(summary)
     points = []
     for activation, failing in _failing(summary).items():
         fails = not any(e.trained.any() for e in failing)
@@ -41,11 +57,38 @@ def conclude(summary: Summary) -> Conclusion:
         points.append(("What trains as it is", _healthy(healthy)))
     fastest = [e for e in summary.entries if e.trains and math.isfinite(e.steps)]
     if fastest:
-        points.append(("The fastest", _pace(fastest)))
+        points.append(("The fastest", _pace(fastest, _unit(summary))))
     compared = [e for e in summary.entries if e.comparison is not None]
     if compared:
         points.append(("Theory beside measurement", _theory(compared)))
     return Conclusion(_title(summary), tuple(points))
+
+
+def _judged_by_loss(summary: Summary) -> Conclusion:
+    """The conclusion where there is nothing but a loss: what each remedy does, and why."""
+    tried = [e for e in summary.entries if e.verdict is not None]
+    helping = [e.remedy for e in tried if e.works]
+    if not tried:
+        title = f"{len(summary.entries)} trainings of one loss, none a remedy of another."
+    elif helping:
+        verb = "helps" if len(helping) == 1 else "help"
+        title = f"{len(helping)} of {len(tried)} remedies {verb}: {_listed(helping)}."
+    else:
+        title = f"None of {len(tried)} remedies is shown to help."
+    points = []
+    for entry in summary.base:
+        faults = [str(finding) for finding in entry.findings if finding.fault]
+        said = "it diverges at every learning rate tried"
+        if not entry.diverged.all():
+            said = f"it ends at a test loss of {entry.ended}"
+        gradient = f"At the start the gradient {folds(entry.start.rate)}"
+        points.append((f"As it is: {entry.label}", ". ".join([said, gradient, *faults])))
+    for word in ("helps", "not shown to help", "harms"):
+        of_word = [e.verdict for e in tried if e.verdict is not None and e.verdict.word == word]
+        if of_word:
+            said = "; ".join(f"{verdict.label}, {verdict.said}" for verdict in of_word)
+            points.append((word, said))
+    return Conclusion(title, tuple((_capital(head), f"{_capital(text)}.") for head, text in points))
 
 
 def as_plain(summary: Summary) -> dict[str, Any]:
@@ -58,21 +101,18 @@ def as_plain(summary: Summary) -> dict[str, Any]:
             **e.settings,
             "outcome": e.outcome,
             "steps": e.steps,
-            "accuracy": e.accuracy,
+            "score": e.yardstick.score,
+            "test": e.score,
+            "diverged": e.diverged,
             "learning_rate": e.learning_rate,
             "log_gain_a_layer": e.start.rate,
             "predicted_log_gain_a_layer": e.comparison.predicted_rate if e.comparison else None,
             "findings": e.findings,
+            "verdict": e.verdict,
         }
         for e in summary.entries
     ]
     return {"conclusion": said.title, "points": dict(said.points), "ranking": ranking}
-
-
-def accuracy(entry: Entry) -> str:
-    """Final test accuracy in percent, mean ± standard deviation over seeds."""
-    spread = f" ± {100 * entry.spread:.1f}" if len(entry.accuracy) > 1 else ""
-    return f"{100 * entry.mean:.1f}{spread} %"
 
 
 def _failing(summary: Summary) -> dict[str, list[Entry]]:
@@ -85,7 +125,10 @@ def _failing(summary: Summary) -> dict[str, list[Entry]]:
 def _title(summary: Summary) -> str:
     base = summary.base
     healthy = [e for e in base if e.trains]
-    said = f"{len(healthy)} of {len(base)} plain {summary.depth}-layer networks train"
+    kind = "plain " if len(base) < len(summary.entries) else ""
+    layers = f"{summary.depth}-layer " if summary.depth else ""
+    verb = "trains" if len(healthy) == 1 else "train"
+    said = f"{len(healthy)} of {len(base)} {kind}{layers}networks {verb}"
     kinds = dict.fromkeys(e.settings["activation"] for e in healthy)
     never = [kind for kind in _failing(summary) if kind not in kinds]
     if never and healthy:
@@ -116,17 +159,23 @@ def _mending(summary: Summary, entry: Entry) -> list[Entry]:
 
 def _why(failing: list[Entry], summary: Summary) -> str:
     """The outcome of an activation's failing entries, and what diagnosis says of them."""
-    best = max(e.mean for e in failing)
-    said = [
-        f"With {_inits(failing)} it ends at {100 * best:.0f} % test accuracy"
-        f"{' or less' if len(failing) > 1 else ''}; chance is {100 * summary.chance:.0f} %."
-    ]
+    gone = [e for e in failing if e.diverged.all()]
+    ended = [e for e in failing if e not in gone]
+    said = []
+    if ended:
+        said.append(
+            f"With {_inits(ended)} it ends at {percent(max(e.mean for e in ended))} "
+            f"{_unit(summary)}{' or less' if len(ended) > 1 else ''}; chance is "
+            f"{percent(summary.yardstick.chance)}."
+        )
+    if gone:
+        said.append(f"With {_inits(gone)} it diverges at every learning rate tried.")
     faulty = [e for e in failing if any(f.fault for f in e.findings)]
     if faulty:
         said.append(_course(faulty[0]))
-    sound = [e for e in failing if e not in faulty]
+    sound = [e for e in failing if e not in faulty and math.isfinite(e.start.rate)]
     if sound:
-        rates = _listed(signed(e.start.rate) for e in sound)
+        rates = _listed(dict.fromkeys(signed(e.start.rate) for e in sound))
         said.append(
             f"With {_inits(sound)} the gradient arrives ({rates} e-folds a layer), so its size at "
             f"the start is not what stops it in {summary.step[-1]} steps."
@@ -136,6 +185,12 @@ def _why(failing: list[Entry], summary: Summary) -> str:
         entry, finding = later[0]
         said.append(f"By step {entry.record[-1]}, {entry.name} is {finding}.")
     return " ".join(said)
+
+
+def _unit(summary: Summary) -> str:
+    """What follows a percentage."""
+    numbers = summary.yardstick.score == "explained variance"
+    return "of the test variance explained" if numbers else "test accuracy"
 
 
 def _inits(entries: list[Entry]) -> str:
@@ -167,8 +222,9 @@ def _remedies(tried: list[Entry], summary: Summary) -> str:
     fails = [n for n in names if n not in works and n not in partly]
     breaks = [n for n in fails if all(e.diverged.all() for e in by_name[n])]
     fails = [n for n in fails if n not in breaks]
-    reached = {n: float(np.mean([e.mean for e in by_name[n]])) for n in fails}
-    some = {n: mean for n, mean in reached.items() if mean > summary.chance + _SOMETHING}
+    reached = {n: float(np.nanmean([e.mean for e in by_name[n]])) for n in fails}
+    chance = summary.yardstick.chance
+    some = {n: mean for n, mean in reached.items() if mean > chance + _SOMETHING}
     fails = [n for n in fails if n not in some]
     said = []
     if works:
@@ -179,7 +235,7 @@ def _remedies(tried: list[Entry], summary: Summary) -> str:
         each = [f"{n} ({sum(e.trains for e in es)} of {len(es)})" for n, es in partly.items()]
         said.append(f"with some initialisations with {_listed(each)}")
     if some:
-        each = [f"{100 * mean:.0f} % with {n}" for n, mean in some.items()]
+        each = [f"{percent(mean)} with {n}" for n, mean in some.items()]
         said.append(f"it gets no further than {_listed(each)}")
     if fails:
         verb = "does" if len(fails) == 1 else "do"
@@ -187,13 +243,13 @@ def _remedies(tried: list[Entry], summary: Summary) -> str:
     if breaks:
         each = [f"{n} (the gradient {folds(_rate(by_name[n]))})" for n in breaks]
         said.append(f"it diverges with {_listed(each)}")
-    return ". ".join(part[0].upper() + part[1:] for part in said) + "."
+    return ". ".join(map(_capital, said)) + "."
 
 
 def _gist(entries: list[Entry]) -> str:
-    mean = np.mean([e.mean for e in entries])
+    mean = float(np.mean([e.mean for e in entries]))
     return (
-        f"{100 * mean:.0f} %, at step {_median_steps(entries):.0f}; the gradient now "
+        f"{percent(mean)}, at step {_median_steps(entries):.0f}; the gradient now "
         f"{folds(_rate(entries))}"
     )
 
@@ -206,7 +262,7 @@ def _rate(entries: list[Entry]) -> float:
 def _network(entry: Entry) -> tuple[object, ...]:
     """What decides the gradients before training."""
     shared = (entry.settings[name] for name in ("activation", "init", "norm", "skip"))
-    return (*shared, entry.profiles[0].depth)
+    return (*shared, entry.depth)
 
 
 def _unchanged(summary: Summary, by_name: dict[str, list[Entry]], fails: list[str]) -> str:
@@ -218,18 +274,19 @@ def _unchanged(summary: Summary, by_name: dict[str, list[Entry]], fails: list[st
 
 
 def _healthy(healthy: list[Entry]) -> str:
-    labels = _listed([f"{e.label} ({accuracy(e)})" for e in healthy])
-    rates = [e.start.rate for e in healthy]
+    labels = _listed([f"{e.short} ({e.ended})" for e in healthy])
+    rates = [e.start.rate for e in healthy if math.isfinite(e.start.rate)]
+    if not rates:
+        return f"{labels}."
     low, high = min(rates), max(rates)
     change = signed(low) if signed(low) == signed(high) else f"{signed(low)} to {signed(high)}"
     return f"{labels}. The gradient changes by {change} e-folds a layer."
 
 
-def _pace(entries: list[Entry]) -> str:
+def _pace(entries: list[Entry], unit: str) -> str:
     top = sorted(entries, key=lambda e: (e.steps, -e.mean))[:3]
-    each = [f"{e.label} (step {e.steps:.0f}, {accuracy(e)})" for e in top]
-    level = f"{100 * top[0].level:.0f} %"
-    return f"To {level} test accuracy: {_listed(each)}."
+    each = [f"{e.short} (step {e.steps:.0f}, {e.ended})" for e in top]
+    return f"To {percent(top[0].level)} {unit}: {_listed(each)}."
 
 
 def _theory(compared: list[Entry]) -> str:
@@ -239,7 +296,7 @@ def _theory(compared: list[Entry]) -> str:
     worst = compared[int(np.argmax(off))]
     return (
         f"Over {len(off)} configurations the measured gain a layer differs from the predicted one "
-        f"by {np.median(off):.3f} e-folds in the median, by {max(off):.3f} at most ({worst.label})."
+        f"by {np.median(off):.3f} e-folds in the median, by {max(off):.3f} at most ({worst.short})."
     )
 
 
@@ -250,3 +307,8 @@ def _median_steps(entries: list[Entry]) -> float:
 def _listed(words: Iterable[str], last: str = "and") -> str:
     words = list(words)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def _capital(text: str) -> str:
+    """The text with a large first letter; the others stay."""
+    return text[0].upper() + text[1:]

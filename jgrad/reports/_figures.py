@@ -26,7 +26,8 @@ from ._chart import (
     ticks,
     whiskers,
 )
-from ._summary import Entry, Summary
+from ._entry import Entry
+from ._summary import Summary
 
 #: The scale of the heat maps ends at this many e-folds a layer, either way.
 HEAT = 1.5
@@ -50,21 +51,28 @@ def losses(
     entries: Sequence[Entry],
     names: Sequence[str],
     step: np.ndarray,
-    chance: float,
     limits: tuple[float, float],
 ) -> str:
-    """Training loss by step, mean over seeds and their range; a line an entry."""
+    """Training loss by step, mean over seeds and their range; a line an entry.
+
+    By its logarithm, where no limit is 0 or below.
+    """
     low, high = limits
+    log, yardstick = low > 0, entries[0].yardstick
+    unit = f" ({yardstick.loss_unit}s)" if yardstick.loss_unit else ""
     frame = Frame(
         Axis(step[0], step[-1], ticks(float(step[0]), float(step[-1]), 4), "training step"),
-        Axis(low, high, decades(low, high), "training loss (nats)", log=True),
+        Axis(
+            low, high, decades(low, high) if log else ticks(low, high), f"training loss{unit}", log
+        ),
         **_PANEL,
     )
-    marks = [line(frame, step[[0, -1]], np.full(2, chance), MUTED, "1 3", 1.0)]
+    marks = [line(frame, step[[0, -1]], np.full(2, yardstick.baseline_loss), MUTED, "1 3", 1.0)]
     for i, entry in enumerate(entries):
-        curve = np.clip(np.nan_to_num(entry.loss, nan=high, posinf=high), low, high)
+        curve = np.clip(np.nan_to_num(entry.loss, nan=high, posinf=high, neginf=low), low, high)
+        mean = np.exp(np.log(curve).mean(0)) if log else curve.mean(0)
         marks.append(band(frame, step, curve.min(0), curve.max(0), COLOURS[i]))
-        marks.append(line(frame, step, np.exp(np.log(curve).mean(0)), COLOURS[i], DASHES[i]))
+        marks.append(line(frame, step, mean, COLOURS[i], DASHES[i]))
     return _panel(title, names, chart(frame, marks, _said(f"{title}: training loss by step")))
 
 
@@ -73,7 +81,7 @@ def arrivals(title: str, entries: Sequence[Entry], names: Sequence[str]) -> str:
     reached = [_reached(entry) for entry in entries]
     finite = np.concatenate([r[np.isfinite(r)] for r in reached])
     low, high = min(finite.min(initial=0.0), -2.4), max(finite.max(initial=0.0), 1.0)
-    depth = max(entry.profiles[0].depth for entry in entries)
+    depth = max(entry.depth for entry in entries)
     frame = Frame(
         Axis(1, depth, layers(depth), "layer (1 is next to the input)"),
         Axis(
@@ -110,8 +118,8 @@ def heat(entry: Entry) -> str:
     )
     colours = DIVERGING(np.clip(0.5 + 0.5 * np.nan_to_num(gains) / HEAT, 0, 1))
     colours[np.isnan(gains)] = NOTHING
-    description = _said(f"{entry.label}: gradient gain by layer and training step")
-    return _panel(entry.label, (), chart(frame, [image(frame, colours)], description, grid=False))
+    description = _said(f"{entry.short}: gradient gain by layer and training step")
+    return _panel(entry.short, (), chart(frame, [image(frame, colours)], description, grid=False))
 
 
 def beside(entry: Entry, limits: tuple[float, float]) -> str:
@@ -131,8 +139,8 @@ def beside(entry: Entry, limits: tuple[float, float]) -> str:
         if compared is not None:
             predicted = (compared.predicted, compared.linear_predicted)[i]
             marks.append(line(frame, layer, predicted, INK, _FORECAST, 1.1))
-    description = _said(f"{entry.label}: measured and predicted gain of each layer")
-    return _panel(entry.label, (), chart(frame, marks, description))
+    description = _said(f"{entry.short}: measured and predicted gain of each layer")
+    return _panel(entry.short, (), chart(frame, marks, description))
 
 
 def rates(summary: Summary) -> str:
@@ -152,7 +160,7 @@ def rates(summary: Summary) -> str:
         of_kind = [(e, c) for e, c in found if e.settings["activation"] == kind]
         predicted = np.array([c.predicted_rate for _, c in of_kind])
         measured = np.array([c.measured_rate for _, c in of_kind])
-        names = [_said(e.label) for e, _ in of_kind]
+        names = [_said(e.short) for e, _ in of_kind]
         marks.append(dots(frame, predicted, measured, COLOURS[i % len(COLOURS)], names, 4.5))
     drawn = chart(frame, marks, "measured against predicted gain a layer")
     return _panel("All layers together", kinds, drawn, [""] * len(kinds))
@@ -161,7 +169,7 @@ def rates(summary: Summary) -> str:
 def _panel(
     title: str, names: Sequence[str], drawn: str, dashes: Sequence[str] | None = None
 ) -> str:
-    colours = [*COLOURS[: len(names)]]
+    colours = [COLOURS[i % len(COLOURS)] for i in range(len(names))]
     if names and names[-1] == "forecast":
         colours[-1] = INK
     legend = key([*map(_said, names)], colours, dashes or DASHES[: len(names)]) if names else ""

@@ -3,35 +3,38 @@
 import html
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 
 import numpy as np
 
-from jgrad.diagnosis import DEAD, SATURATED, STEEP, signed
+from jgrad.diagnosis import DEAD, SATURATED, STEEP
 
-from . import _figures
-from ._conclude import accuracy, conclude
-from ._summary import Entry, Summary
+from . import _figures, _tables
+from ._conclude import conclude
+from ._entry import Entry, percent
+from ._summary import Summary
 
 #: Lines in one panel of curves: more cannot be told apart.
 LINES = 7
+
+#: Log-gains a layer that differ by less look the same.
+_SAME = 0.01
 
 
 def page(summary: Summary) -> str:
     """The report as one HTML text: opens with no network, reads on a phone, prints."""
     said = conclude(summary)
-    body = "\n".join(
-        (
-            _section("What came out", _points(said.points)),
-            _ranking(summary),
-            _losses(summary),
-            _arrivals(summary),
-            _heat(summary),
-            _beside(summary),
-            _method(summary),
-        )
-    )
+    parts = [summary.of(task) for task in summary.tasks]
+    sections = [_section("What came out", _points(said.points))]
+    if len(parts) > 1:
+        sections.append(_across(summary))
+    for task, part in zip(summary.tasks, parts, strict=True):
+        if len(parts) > 1:
+            sections.append(f'<h2 class="part">{_text(task)}</h2>')
+            sections.append(_points(conclude(part).points))
+        sections += [show(part) for show in _SHOWN]
+    body = "\n".join([*sections, _method(summary)])
     css = resources.files("jgrad.reports").joinpath("page.css").read_text("utf-8")
     return f"""<!doctype html>
 <html lang="en">
@@ -60,14 +63,13 @@ def page(summary: Summary) -> str:
 
 def _facts(summary: Summary) -> str:
     attrs = summary.attrs
-    rates = int(attrs.get("trainings", 0))
     facts = [
-        ("data", attrs.get("data", "")),
-        ("layers", summary.depth),
+        ("data", ", ".join(summary.tasks)),
+        ("layers", summary.depth or ""),
         ("configurations", len(summary.entries)),
         ("seeds", summary.seeds),
         ("steps", int(summary.step[-1])),
-        ("trainings", rates or ""),
+        ("trainings", attrs.get("n_points", "")),
         ("programs compiled", attrs.get("n_programs", "")),
         ("seconds", _seconds(attrs)),
     ]
@@ -80,101 +82,105 @@ def _points(points: Iterable[tuple[str, str]]) -> str:
     return f'<dl class="points">{"".join(rows)}</dl>'
 
 
-def _ranking(summary: Summary) -> str:
-    rows = "".join(_row(place, e, summary) for place, e in enumerate(summary.entries, 1))
-    table = f"""<div class="wide"><table>
-<thead><tr><th class="number secondary">#</th><th>configuration</th>
-<th class="secondary">outcome</th><th class="number">steps</th><th class="number">accuracy</th>
-<th class="strip secondary">each seed</th>
-<th class="number secondary">learning<br>rate</th>
-<th class="number secondary">log-gain<br>a layer</th>
-<th class="number secondary">theory</th><th class="secondary">diagnosis</th></tr></thead>
-<tbody>{rows}</tbody></table></div>"""
-    level, chance = 100 * summary.entries[0].level, 100 * summary.chance
+def _across(summary: Summary) -> str:
     caption = (
-        f"<b>The fastest first.</b> A run counts as trained when its test accuracy ends at "
-        f"{level:.0f} % or above (chance is {chance:.0f} %, the tick); <b>steps</b> is the median "
-        "over seeds of the recorded step from which it stays there. <b>Accuracy</b> is that of "
-        "the last step on the test set, mean ± standard deviation over seeds. The learning rate is "
-        "the one with the least training loss at the end, so the test set chooses nothing. "
-        "<b>Log-gain a layer</b> is what a layer multiplies the gradient norm by before training, "
-        "as a power of e: 0 keeps it, −1 divides it by e."
+        "<b>Each data set by its own score:</b> accuracy, or the share of the variance explained, "
+        "on the test set at the end; mean ± standard deviation over seeds, green where it trains "
+        "with all of them."
     )
-    return _section("Which trained, and how fast", table + _caption(caption))
+    return _section("All data sets", _tables.across(summary) + _caption(caption))
 
 
-def _row(place: int, entry: Entry, summary: Summary) -> str:
-    kind = "works" if entry.trains else "fails"
-    steps = f"{entry.steps:.0f}" if math.isfinite(entry.steps) else "–"
-    predicted = entry.comparison.predicted_rate if entry.comparison else math.nan
-    faults = ", ".join(dict.fromkeys(f.symptom for f in entry.findings)) or "–"
-    told = " · ".join(str(f) for f in entry.findings)
-    return (
-        f'<tr><td class="number secondary">{place}</td><td>{_text(entry.label)}</td>'
-        f'<td class="secondary {kind}">{_text(entry.outcome)}</td><td class="number">{steps}</td>'
-        f'<td class="number {kind}">{accuracy(entry)}</td>'
-        f'<td class="strip secondary">{_strip(entry, summary)}</td>'
-        f'<td class="number secondary">{entry.learning_rate:g}</td>'
-        f'<td class="number secondary">{signed(entry.start.rate)}</td>'
-        f'<td class="number secondary">{signed(predicted)}</td>'
-        f'<td class="why secondary" title="{_text(told)}">{_text(faults)}</td></tr>'
+def _ranking(summary: Summary) -> str:
+    entry, yardstick = summary.entries[0], summary.yardstick
+    gain = (
+        "The learning rate is the one with the least training loss at the end, so the test set "
+        "chooses nothing. <b>Log-gain a layer</b> is what a layer multiplies the gradient norm by "
+        "before training, as a power of e: 0 keeps it, −1 divides it by e."
     )
+    if entry.by_loss:
+        said = "<b>The least test loss first</b>, mean ± standard deviation over seeds. "
+        title = "Where it ended"
+    else:
+        what = "variance explained" if yardstick.score != "accuracy" else "accuracy"
+        said = (
+            f"<b>The fastest first.</b> A run counts as trained when its {what} on the test set "
+            f"ends at {percent(entry.level)} or above (chance is {percent(yardstick.chance)}, the "
+            "tick); <b>steps</b> is the median over seeds of the recorded step from which it stays "
+            f"there. <b>{what[0].upper()}{what[1:]}</b> is that of the last step, mean ± standard "
+            "deviation over the seeds that did not diverge. "
+        )
+        title = "Which trained, and how fast"
+    return _section(title, _tables.ranking(summary) + _caption(said + gain))
 
 
-def _strip(entry: Entry, summary: Summary) -> str:
-    """The accuracies of the seeds as dots on a line from 0 to 100 %."""
-    colour = "#00664b" if entry.trains else "#a83a00"
-    chance = 6 + 148 * summary.chance
-    dots = "".join(
-        f'<circle cx="{6 + 148 * a:.1f}" cy="9" r="4" fill="{colour}" fill-opacity=".55"/>'
-        for a in entry.accuracy
+def _effects(summary: Summary) -> str:
+    if all(entry.verdict is None for entry in summary.entries):
+        return ""
+    caption = (
+        "<b>A bar that crosses the line shows nothing.</b> The difference to the baseline "
+        "with the same seeds, each at its own best learning rate: its mean and Student's 95 % "
+        "interval. <b>p</b> is corrected for all remedies tried (Holm); a remedy helps or harms "
+        "where it is at most 0.05. With few seeds hardly anything can be shown."
     )
-    return (
-        f'<svg viewBox="0 0 160 18" role="img" aria-label="'
-        f'{", ".join(f"{a:.1%}" for a in entry.accuracy)}">'
-        f'<path d="M6 9H154" stroke="#d7dce2"/>'
-        f'<path d="M{chance:.1f} 4V14" stroke="#5b6470"/>{dots}</svg>'
-    )
+    return _section("What is shown, and what is not", _tables.effects(summary) + _caption(caption))
 
 
 def _losses(summary: Summary) -> str:
-    chance = summary.baseline
-    scale = (summary.step, chance, _loss_limits(summary, chance))
-    plots = [
-        _figures.losses(f"{kind}, as it is", entries, names, *scale)
-        for kind, entries, names in _by_activation(summary)
-    ]
+    baseline = summary.yardstick.baseline_loss
+    scale = (summary.step, _loss_limits(summary))
+    plots = []
+    if not summary.entries[0].by_loss:
+        plots = [
+            _figures.losses(f"{kind}, as it is", entries, names, *scale)
+            for kind, entries, names in _by_activation(summary)
+        ]
     for entry in summary.base:
-        treated = sorted(summary.remedies(entry.label), key=lambda e: e.remedy)[: LINES - 1]
-        if treated:
-            names = ["as it is", *(e.remedy for e in treated)]
-            plots.append(_figures.losses(entry.label, [entry, *treated], names, *scale))
+        treated = sorted(summary.remedies(entry.label), key=lambda e: e.remedy)
+        for part in _panels(treated, LINES - 1):
+            names = ["as it is", *(e.remedy for e in part)]
+            plots.append(_figures.losses(entry.label, [entry, *part], names, *scale))
     caption = (
-        "<b>A line that stays on the dotted one has learned nothing:</b> that is the loss of one "
-        f"who knows only how often each answer comes, {chance:.3g}. Training loss by step at each "
-        "configuration's best learning rate; mean over seeds of its logarithm, shaded from the "
-        "least to the largest."
+        "Training loss by step at each configuration's best learning rate; mean over seeds, "
+        "shaded from the least to the largest."
     )
+    if math.isfinite(baseline):
+        caption = (
+            "<b>A line that stays on the dotted one has learned nothing:</b> that is the loss of "
+            f"one who knows only how often each answer comes, {baseline:.3g}. {caption}"
+        )
     return _section("How they learned", _grid("four", plots, caption))
 
 
 def _arrivals(summary: Summary) -> str:
-    plots = [
-        _figures.arrivals(kind, entries, names) for kind, entries, names in _by_activation(summary)
-    ]
+    groups = _by_activation(summary)
+    if summary.entries[0].by_loss:
+        groups = [
+            (entry.label, [entry, *part], ["as it is", *(e.remedy for e in part)])
+            for entry in summary.base
+            for part in _panels(summary.remedies(entry.label), LINES - 1)
+        ] or groups
+    groups = [group for group in groups if any(entry.depth for entry in group[1])]
+    if not groups:
+        return ""
+    plots = [_figures.arrivals(kind, entries, names) for kind, entries, names in groups]
     caption = (
         "<b>Read from right to left, the way the gradient goes.</b> The norm of ∂L/∂z at each "
         "layer, as a part of the gradient at the last activation, before the first training step; "
-        "mean over seeds, shaded from the least to the largest. Dashed: what mean-field theory "
-        "foretells from the activation and the variance of the weights, with no network at hand."
+        "mean over seeds, shaded from the least to the largest."
     )
+    if any(entry.comparison is not None for entry in summary.entries):
+        caption += (
+            " Dashed: what mean-field theory foretells from the activation and the variance of the "
+            "weights, with no network at hand."
+        )
     return _section("How much gradient arrives", _grid("four", plots, caption))
 
 
 def _heat(summary: Summary) -> str:
-    if summary.depth < 2:
+    plots = [_figures.heat(entry) for entry in _plain_then_mended(summary) if entry.depth > 1]
+    if not plots:
         return ""
-    plots = [_figures.heat(entry) for entry in _plain_then_mended(summary)]
     stops = ", ".join(_hex(_figures.DIVERGING(i / 8)) for i in range(9))
     scale = (
         f'<p class="scale"><span>divides by e<sup>{_figures.HEAT:g}</sup> or more</span>'
@@ -234,14 +240,32 @@ def _method(summary: Summary) -> str:
     return _section("How it was made", _caption(text) + table)
 
 
+#: What is shown of each data set.
+_SHOWN: tuple[Callable[[Summary], str], ...] = (
+    _ranking,
+    _effects,
+    _losses,
+    _arrivals,
+    _heat,
+    _beside,
+)
+
+
+def _panels(entries: Sequence[Entry], lines: int) -> list[Sequence[Entry]]:
+    """As many as one panel holds, and again."""
+    return [entries[k : k + lines] for k in range(0, len(entries), lines)]
+
+
 def _by_activation(summary: Summary) -> list[tuple[str, list[Entry], list[str]]]:
-    """(activation, its plain entries, their initialisers), in an order that no result changes."""
-    kinds = sorted({e.settings["activation"] for e in summary.base})
+    """(activation, its plain entries, the rest of their labels), whatever the results were.
+
+    What does not fit into one panel goes on in another.
+    """
     grouped = []
-    for kind in kinds:
+    for kind in sorted({e.settings["activation"] for e in summary.base}):
         entries = [e for e in summary.base if e.settings["activation"] == kind]
-        entries = sorted(entries, key=lambda e: e.name)[:LINES]
-        grouped.append((kind, entries, [e.name for e in entries]))
+        panels = _panels(sorted(entries, key=lambda e: e.name), LINES)
+        grouped += [(kind, [*part], [e.name for e in part]) for part in panels]
     return grouped
 
 
@@ -250,21 +274,29 @@ def _plain_then_mended(summary: Summary) -> list[Entry]:
     ordered = []
     for _, entries, _ in _by_activation(summary):
         for entry in entries:
-            mended = [r for r in summary.remedies(entry.label) if r.trains and _changes_net(r)]
+            # Those that hand on the gradient as before would show the same again.
+            mended = [
+                r
+                for r in summary.remedies(entry.label)
+                if r.works and abs(r.start.rate - entry.start.rate) > _SAME
+            ]
             ordered += [entry, *sorted(mended, key=lambda e: e.remedy)]
     return ordered
 
 
-def _changes_net(entry: Entry) -> bool:
-    return entry.settings["norm"] != "none" or entry.settings["skip"] != "none"
-
-
-def _loss_limits(summary: Summary, chance: float) -> tuple[float, float]:
-    """One logarithmic scale for all panels of losses, from the least mean to a bit over chance."""
+def _loss_limits(summary: Summary) -> tuple[float, float]:
+    """One scale for all panels of losses: from the least mean to a bit over the baseline's loss."""
+    chance = summary.yardstick.baseline_loss
     means = np.concatenate([e.loss.mean(0) for e in summary.entries])
     means = means[np.isfinite(means)]
-    low = float(np.clip(means.min(initial=chance), 1e-4, chance / 8))
-    return 0.8 * low, float(np.clip(means.max(initial=chance), 1.6 * chance, 4 * chance))
+    if math.isfinite(chance):
+        low = float(np.clip(means.min(initial=chance), 1e-4, chance / 8))
+        return 0.8 * low, float(np.clip(means.max(initial=chance), 1.6 * chance, 4 * chance))
+    if not means.size:
+        return 0.1, 1.0
+    # Nobody knows what is much: what most of the curves reach, not what one that diverges does.
+    low, high = float(means.min()), float(np.quantile(means, 0.99))
+    return (0.8 * low, 1.2 * high) if low > 0 else (low - 0.05 * (high - low), high)
 
 
 def _limits(entries: list[Entry]) -> tuple[float, float]:

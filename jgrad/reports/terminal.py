@@ -10,21 +10,23 @@ from jgrad import theory
 from jgrad.activations import Traits
 from jgrad.diagnosis import Profile, factor, folds, signed
 
-from ._conclude import accuracy
 from ._summary import Summary
 
 
 def ranking(summary: Summary) -> Table:
-    """What became of each configuration, the fastest first."""
-    table = _table("configuration", "outcome", steps=1, accuracy=1, rate=1, gain=1, theory=1)
+    """What became of each configuration, the best first; one data set after the other."""
+    told = dict.fromkeys(entry.yardstick.score for entry in summary.entries)
+    table = _table("configuration", "outcome")
+    for name in ("steps", " or ".join(told), "rate", "gain", "theory"):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("at the start", overflow="fold")
-    for entry in summary.entries:
+    for entry in (e for task in summary.tasks for e in summary.of(task).entries):
         predicted = entry.comparison.predicted_rate if entry.comparison else math.nan
         table.add_row(
             entry.label,
-            f"[{'green' if entry.trains else 'red'}]{entry.outcome}",
+            f"[{'green' if entry.works else 'red'}]{entry.outcome}",
             f"{entry.steps:.0f}" if math.isfinite(entry.steps) else "–",
-            accuracy(entry),
+            entry.ended,
             f"{entry.learning_rate:g}",
             signed(entry.start.rate),
             signed(predicted),

@@ -17,5 +17,8 @@ from ._schema import SCHEMA as SCHEMA
 from ._schema import VARIABLES as VARIABLES
 from ._schema import build as build
 from ._schema import upgraded as upgraded
+from ._scores import SCORES as SCORES
+from ._scores import Yardstick as Yardstick
+from ._scores import scores as scores
 from ._verdicts import Verdict as Verdict
 from ._verdicts import verdicts as verdicts

@@ -4,26 +4,26 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ._scores import scores
 
-def steps_to(dataset: xr.Dataset, accuracy: float | None = None) -> xr.DataArray:
-    """The first recorded step from which the test accuracy stays at least there; NaN for never.
 
-    Dims [config, rate, seed]. The default is the sweep's own `trains_above`.
+def steps_to(dataset: xr.Dataset, level: float | None = None) -> xr.DataArray:
+    """The first recorded step from which the score stays at least there; NaN for never.
+
+    Dims [config, rate, seed]; the score is that of `scores`. The default level is the sweep's own
+    `trains_above`.
 
     Raises:
-      ValueError: the dataset has no test accuracy.
+      ValueError: the dataset does not say how it is judged: not the results of a sweep.
     """
-    if "test_accuracy" not in dataset:
-        msg = "no test_accuracy in the dataset: not the results of a sweep"
-        raise ValueError(msg)
-    level = dataset.attrs["trains_above"] if accuracy is None else accuracy
-    reached = dataset.test_accuracy >= level
+    level = dataset.attrs["trains_above"] if level is None else level
+    reached = scores(dataset) >= level
     # From the end: a step counts if it and all after it are above.
     stays = (
         reached.isel(step=slice(None, None, -1)).cumprod("step").isel(step=slice(None, None, -1))
     )
     first = dataset.step.where(stays > 0).min("step")
-    return first.assign_attrs(long_name=f"steps to a test accuracy of {level:g}", units="step")
+    return first.assign_attrs(long_name=f"steps to a score of {level:g} on the test", units="step")
 
 
 def rate_window(dataset: xr.Dataset) -> xr.Dataset:
@@ -61,7 +61,7 @@ def to_dataframe(dataset: xr.Dataset) -> pd.DataFrame:
     ends = dataset.drop_dims([d for d in ("depth", "record", "quantile") if d in dataset.dims])
     if "step" in ends.dims:
         ends = ends.isel(step=-1, drop=True)
-    if "test_accuracy" in dataset and np.isfinite(dataset.attrs.get("trains_above", np.nan)):
+    if "score" in dataset and np.isfinite(dataset.attrs.get("trains_above", np.nan)):
         ends = ends.assign(steps_to=steps_to(dataset))
     rows = [
         {

@@ -1,14 +1,15 @@
 """What is in a dataset of results: every variable with its dims, units and long name."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-#: Version of the layout below. A file of version 1 is read too, as `upgraded` says; one of another
-#: is refused with its number.
-SCHEMA = 2
+#: Version of the layout below. Files of versions 1 and 2 are read too, as `upgraded` says; one of
+#: another is refused with its number.
+SCHEMA = 3
 
 _POINT = ("config", "rate", "seed")
 _PROFILE = (*_POINT, "record", "depth")
@@ -27,22 +28,32 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
     "label": (("config",), "", "the configuration in a few words"),
     "remedy": (("config",), "", "what was tried on the baseline, empty in the base grid"),
     "baseline": (("config",), "", "label of the configuration it remedies, or empty"),
+    "data": (("config",), "", "data set"),
+    "score": (("config",), "", "how it is judged: by accuracy, explained variance, or loss"),
+    "chance": (("config",), "1", "score of the best answer that does not look at the example"),
+    "baseline_loss": (
+        ("config",),
+        "",
+        "test loss of one who knows only how often each answer comes, in loss_unit",
+    ),
+    "loss_unit": (("config",), "", "unit of the losses; empty where nobody knows it"),
     "seed": (("seed",), "", "seed of the parameters and batches"),
     "step": (("step",), "step", "steps trained"),
     "record": (("record",), "step", "steps trained when the flow was recorded"),
     "quantile": (("quantile",), "1", "which quantile over the steps since the step before"),
     "site": (("config", "depth"), "", "activation site, input side first; empty past the last"),
     "learning_rate": (("config", "rate"), "1", "learning rate"),
-    "train_loss": (
-        (*_POINT, "step"),
-        "nat",
-        "mean training loss since the step before: cross-entropy, or squared error",
-    ),
-    "test_loss": ((*_POINT, "step"), "nat", "loss over all test examples"),
+    "train_loss": ((*_POINT, "step"), "", "mean training loss since the step before, in loss_unit"),
+    "test_loss": ((*_POINT, "step"), "", "loss over all test examples, in loss_unit"),
     "test_accuracy": (
         (*_POINT, "step"),
         "1",
-        "share of the test examples classed rightly; for numbers, of their variance explained",
+        "share of the test examples classed rightly; NaN where answers are no classes",
+    ),
+    "explained_variance": (
+        (*_POINT, "step"),
+        "1",
+        "share of the test answers' variance explained; NaN where answers are no numbers",
     ),
     "diverged": (_POINT, "", "some training loss or gradient was not finite"),
     "diverged_at": (
@@ -140,7 +151,9 @@ def build(
 def upgraded(dataset: xr.Dataset) -> xr.Dataset:
     """A dataset of an older layout in today's.
 
-    In version 1 all configurations had the same sites.
+    In version 1 all configurations had the same sites. Up to version 2 the data set and what it is
+    held against were attributes, an explained variance stood under the name of an accuracy, and of
+    several data sets nothing was said: their `score` is "" here.
 
     Raises:
       ValueError: it is of no version that is known; quotes it.
@@ -148,14 +161,46 @@ def upgraded(dataset: xr.Dataset) -> xr.Dataset:
     version = dataset.attrs.get("schema")
     if version == SCHEMA:
         return dataset
-    if version != 1:
-        msg = f"schema {version}; this version of jgrad reads schemas 1 and {SCHEMA}"
+    if version not in (1, 2):
+        msg = f"schema {version}; this version of jgrad reads schemas 1 to {SCHEMA}"
         raise ValueError(msg)
-    if "site" in dataset.coords and "config" in dataset.sizes:
-        site = dataset.site.expand_dims(config=dataset.sizes["config"])
-        site.attrs = _described(*VARIABLES["site"][1:])
-        dataset = dataset.drop_vars("site").assign_coords(site=site)
+    if "config" in dataset.sizes:
+        if version == 1 and "site" in dataset.coords:
+            site = dataset.site.expand_dims(config=dataset.sizes["config"])
+            site.attrs = _described(*VARIABLES["site"][1:])
+            dataset = dataset.drop_vars("site").assign_coords(site=site)
+        dataset = _judged(dataset)
     return dataset.assign_attrs(schema=SCHEMA)
+
+
+def _judged(dataset: xr.Dataset) -> xr.Dataset:
+    """With what version 2 said of its one data set as coordinates, and a score by its own name."""
+    attrs, told = dict(dataset.attrs), {"score": "", "loss_unit": ""}
+    accuracy = dataset.get("test_accuracy")
+    if "classes" in attrs:
+        numbers = attrs.get("chance") == 0
+        chance = float(attrs.pop("chance", 1 / attrs["classes"]))
+        told = {
+            "data": attrs.pop("data", ""),
+            "score": "explained variance" if numbers else "accuracy",
+            "chance": chance,
+            "baseline_loss": float(attrs.pop("baseline_loss", -math.log(chance or 1))),
+            "loss_unit": "" if numbers else "nat",
+        }
+        if numbers and accuracy is not None:
+            dataset = dataset.rename(test_accuracy="explained_variance")
+    elif accuracy is not None and bool(accuracy.isnull().all()):
+        told = {"score": "loss", "loss_unit": ""}
+    columns = {
+        name: ("config", [value] * dataset.sizes["config"], _described(*VARIABLES[name][1:]))
+        for name, value in told.items()
+        if name not in dataset
+    }
+    dataset = dataset.assign_coords(columns)
+    for name in set(dataset.data_vars) & {"train_loss", "test_loss", "explained_variance"}:
+        dataset[name].attrs = _described(*VARIABLES[name][1:])
+    dataset.attrs = attrs
+    return dataset
 
 
 def _described(units: str, long_name: str) -> dict[str, str]:

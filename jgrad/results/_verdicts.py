@@ -2,9 +2,9 @@
 
 Both trainings of a pair have the same seed, so the same batches and (where the shapes agree) the
 same parameters. Each configuration stands at its own best learning rate, chosen by its training
-loss; the score compared is the test accuracy, or where there is none the negative test loss, which
-chose nothing. The interval is Student's; as several remedies are tried, their p-values are
-corrected by Holm's step-down (Holm, 1979, Scandinavian Journal of Statistics 6).
+loss; the score compared, that of `scores` on the test examples, chose nothing. The interval is
+Student's; as several remedies are tried, their p-values are corrected by Holm's step-down (Holm,
+1979, Scandinavian Journal of Statistics 6).
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 from ._read import rate_window
+from ._scores import scores
 
 #: Error probability over all remedies of one sweep.
 LEVEL = 0.05
@@ -30,7 +31,7 @@ class Verdict:
     Attributes:
       label: the configuration.
       baseline: what it was to remedy.
-      score: "test accuracy" or "test loss".
+      score: "test accuracy", "test explained variance" or "test loss".
       difference: mean over seeds of (remedy - baseline), in the score's units; for a loss too,
         positive is better.
       low: lower end of the 95 % interval of that mean; NaN with a single seed.
@@ -57,26 +58,31 @@ class Verdict:
         """True or False where the difference is significant; None where it is not."""
         return self.difference > 0 if self.p <= LEVEL else None
 
-    def __str__(self) -> str:
+    @property
+    def word(self) -> str:
+        """In words: "helps", "harms" or "not shown to help"."""
+        return {True: "helps", False: "harms", None: "not shown to help"}[self.helps]
+
+    @property
+    def said(self) -> str:
+        """By how much, and how sure that is, in words."""
         # Of a loss of one's own nobody knows the unit.
-        scale, unit = (100, " points") if self.score == "test accuracy" else (1, "")
-        by = f"{self.score} {'better' if self.difference >= 0 else 'worse'} by "
-        by += f"{scale * abs(self.difference):.3g}{unit}"
+        scale, unit = (1, "") if self.score == "test loss" else (100, " points")
+        said = f"{self.score} {'better' if self.difference >= 0 else 'worse'} by "
+        said += f"{scale * abs(self.difference):.3g}{unit}"
         if self.seeds < 2:
-            said = f"{by}, one seed: nothing is known of its spread"
+            said += ", one seed: nothing is known of its spread"
         else:
-            low, high = sorted((scale * self.low, scale * self.high))
-            interval = f"95 % interval {low:.3g} to {high:.3g}"
-            said = f"{by} ({interval}, {self.seeds} seeds, p = {self.p:.2g})"
+            interval = f"95 % interval {scale * self.low:.3g} to {scale * self.high:.3g}"
+            said += f" ({interval}, {self.seeds} seeds, p = {self.p:.2g})"
         if self.diverged:
             said += f"; in {self.diverged} of {self.seeds} pairs one diverged"
-        word = {True: "helps", False: "harms", None: "not shown to help"}[self.helps]
-        beats = (
-            ""
-            if math.isnan(self.beats_random)
-            else f"; better than {self.beats_random:.0%} of the random configurations"
-        )
-        return f"{self.label}: {word}: {said}{beats}"
+        if not math.isnan(self.beats_random):
+            said += f"; better than {self.beats_random:.0%} of the random configurations"
+        return said
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.word}: {self.said}"
 
 
 def verdicts(dataset: xr.Dataset) -> tuple[Verdict, ...]:
@@ -87,13 +93,15 @@ def verdicts(dataset: xr.Dataset) -> tuple[Verdict, ...]:
     Raises:
       ValueError: a baseline is not among the configurations.
     """
-    score, gone, name = _scores(dataset)
+    score, gone = _ends(dataset)
     labels = dataset.label.values.tolist()
     chosen = len(score) - int(dataset.attrs.get("random", 0))
     arm = score[chosen:].mean(-1)
     found = []
-    rows = zip(score, gone, labels, dataset.baseline.values.tolist(), strict=True)
-    for mine, lost, label, baseline in itertools.islice(rows, chosen):
+    told = (dataset[name].values.tolist() for name in ("label", "baseline", "score"))
+    for mine, lost, label, baseline, name in itertools.islice(
+        zip(score, gone, *told, strict=True), chosen
+    ):
         if not baseline:
             continue
         if baseline not in labels:
@@ -105,7 +113,7 @@ def verdicts(dataset: xr.Dataset) -> tuple[Verdict, ...]:
         of = Verdict(
             label=label,
             baseline=baseline,
-            score=name,
+            score=f"test {name}",
             difference=float(difference.mean()),
             low=low,
             high=high,
@@ -120,23 +128,24 @@ def verdicts(dataset: xr.Dataset) -> tuple[Verdict, ...]:
     return tuple(sorted(found, key=lambda v: (v.helps is not True, -v.difference)))
 
 
-def _scores(
+def _ends(
     dataset: xr.Dataset,
-) -> tuple[Float[np.ndarray, "configs seeds"], Bool[np.ndarray, "configs seeds"], str]:
-    """Each configuration's score by seed at its best rate, larger is better, and what diverged."""
+) -> tuple[Float[np.ndarray, "configs seeds"], Bool[np.ndarray, "configs seeds"]]:
+    """Each configuration's last score by seed at its best rate, and what diverged.
+
+    A score that is no number counts as the worst that is one.
+    """
     best = rate_window(dataset).best
-    mine = dataset.learning_rate == best
-    at = mine.argmax("rate")
+    at = (dataset.learning_rate == best).argmax("rate")
     gone = np.isnan(dataset.train_loss.isel(step=-1)).isel(rate=at)
-    gone = gone.transpose("config", "seed").values
-    accuracy = dataset.test_accuracy.isel(step=-1).isel(rate=at).transpose("config", "seed").values
-    if not np.isnan(dataset.test_accuracy.values).all():
-        return np.nan_to_num(accuracy.astype(float)), gone, "test accuracy"
-    loss = dataset.test_loss.isel(step=-1).isel(rate=at).transpose("config", "seed").values
-    loss = loss.astype(float)
-    finite = dataset.test_loss.values[np.isfinite(dataset.test_loss.values)]
-    worst = finite.max() if finite.size else 0.0
-    return -np.where(np.isfinite(loss), loss, worst), gone, "test loss"
+    every = scores(dataset).where(np.isfinite)
+    score = every.isel(step=-1).isel(rate=at).transpose("config", "seed").values
+    kinds = dataset.score.values
+    for kind in np.unique(kinds.tolist()):
+        of_kind = kinds == kind
+        worst = every.isel(config=of_kind).min()
+        score[of_kind] = np.where(np.isnan(score[of_kind]), worst.fillna(0), score[of_kind])
+    return score, gone.transpose("config", "seed").values
 
 
 def _interval(difference: np.ndarray) -> tuple[float, float, float]:

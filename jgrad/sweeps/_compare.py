@@ -36,7 +36,7 @@ class Plan(Protocol):
 
     @property
     def trains_above(self) -> float:
-        """The test accuracy above which a training works; NaN where there is none."""
+        """The score on the test above which a training works; NaN where there is none."""
         ...
 
     @property
@@ -226,26 +226,19 @@ def _attrs(plan: Plan, tasks: Mapping[str, Split], parts: Sequence[xr.Dataset]) 
     def total(name: str) -> float:
         return float(sum(part.attrs[name] for part in parts))
 
-    attrs = {
+    return {
         **results.provenance(),
         "seeds": list(plan.seeds),
         "steps": plan.steps,
         "trains_above": plan.trains_above,
         "random": plan.random,
+        "examples": "; ".join(
+            f"{task.name}: {len(task.y_train)} to train on, {len(task.y_test)} to test, "
+            f"digest {task.digest()}"
+            for task in tasks.values()
+        ),
         "n_programs": len(parts),
         "n_points": sum(part.train_loss.isel(step=0).size for part in parts),
         "compile_seconds": total("compile_seconds"),
         "train_seconds": total("train_seconds"),
     }
-    if len(tasks) == 1:
-        (task,) = tasks.values()
-        attrs |= {
-            "data": task.name,
-            "data_digest": task.digest(),
-            "train_examples": len(task.y_train),
-            "test_examples": len(task.y_test),
-            "classes": task.outputs,
-            "chance": 0.0 if task.kind == "regression" else 1 / task.outputs,
-            "baseline_loss": task.baseline,
-        }
-    return attrs

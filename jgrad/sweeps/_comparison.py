@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from jgrad import activations, data, inits
+from jgrad import activations, data, inits, results
 from jgrad._names import lookup
 from jgrad.data import Split
 from jgrad.models import MLP
@@ -57,8 +57,8 @@ class Comparison:
       seeds: each draws the parameters and the batches; the same ones for every configuration.
       remedies: names in `REMEDIES`.
       spread: how many of the best remedies are tried on the other failing activations.
-      trains_above: a configuration failed if its test accuracy, averaged over the seeds, stays at
-        or below this at every learning rate.
+      trains_above: a configuration failed if its score on the test (accuracy, or the explained
+        variance), averaged over the seeds, stays at or below this at every learning rate.
       programs: at most so many compilations.
       steps: training steps, a multiple of `chunk`.
       chunk: steps between records.
@@ -174,8 +174,8 @@ class Comparison:
 
 
 def _best(part: xr.Dataset) -> xr.DataArray:
-    """Final test accuracy of each configuration at its best learning rate, mean over seeds."""
-    return part.test_accuracy.isel(step=-1).mean("seed").max("rate")
+    """Final score of each configuration at its best learning rate, mean over seeds."""
+    return results.scores(part).isel(step=-1).mean("seed").max("rate")
 
 
 def _score(part: xr.Dataset) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from jgrad._types import PyTree
 from jgrad.data import Split
 from jgrad.models import MLP
+from jgrad.results import Yardstick
 
 from ._drawn import drawn
 from ._forecast import Predicted, predicted
@@ -30,6 +31,7 @@ class Entry:
       draw: seeds -> (params, state), each leaf [seeds, ...].
       examples: the task's arrays, on the host.
       settings: what is written down of it.
+      yardstick: how it is judged, and what its numbers are held against.
       remedy: what was tried on the baseline; "" for a configuration that is none.
       baseline: the label of the configuration that it is to remedy, or "".
       forecast: params [n, ...] -> what theory says of them; None where there is no theory.
@@ -41,6 +43,7 @@ class Entry:
     draw: Callable[[Sequence[int]], tuple[PyTree, PyTree]]
     examples: Examples
     settings: Mapping[str, Any]
+    yardstick: Yardstick
     remedy: str = ""
     baseline: str = ""
     forecast: Callable[[PyTree], Predicted] | None = None
@@ -100,7 +103,18 @@ def entry(
         draw=draw,
         examples=Examples((task.x_train, task.y_train), (task.x_test, task.y_test)),
         settings={**settings(dataclasses.replace(trial, model=model)), "data": task.name},
+        yardstick=_yardstick(task),
         remedy=remedy,
         baseline=baseline,
         forecast=forecast if isinstance(model, MLP) else None,
+    )
+
+
+def _yardstick(task: Split) -> Yardstick:
+    numbers = task.kind == "regression"
+    return Yardstick(
+        score="explained variance" if numbers else "accuracy",
+        chance=task.chance,
+        baseline_loss=task.baseline,
+        loss_unit="" if numbers else "nat",
     )

@@ -28,12 +28,13 @@ class Judged(NamedTuple):
 
     Attributes:
       loss: mean loss, in nats for classes, squared units for numbers.
-      accuracy: share of the examples (or scored positions) classed rightly; for numbers, the share
-        of the variance explained, 1 - Σ(ŷ - y)²/Σ(y - ȳ)², which is at most 1 and may be negative.
+      score: accuracy, the share of the examples (or scored positions) classed rightly; for numbers,
+        the share of the variance explained, 1 - Σ(ŷ - y)²/Σ(y - ȳ)², which is at most 1 and may be
+        negative.
     """
 
     loss: Float[Array, ""]
-    accuracy: Float[Array, ""]
+    score: Float[Array, ""]
 
 
 @runtime_checkable
@@ -91,7 +92,7 @@ class Supervised:
         return errors.sum() / jnp.maximum(scored.sum(), 1), state
 
     def evaluate(self, params: PyTree, state: PyTree, test: PyTree) -> Judged:
-        """Loss and accuracy over the test examples, block by block."""
+        """Loss and score over the test examples, block by block."""
         x, y = test
         count, size = len(y), min(len(y), _BLOCK)
         place = jnp.arange(-(-count // size) * size).reshape(-1, size)
@@ -133,7 +134,7 @@ class Own:
         return self._rewritten()(params, batch), state
 
     def evaluate(self, params: PyTree, state: PyTree, test: PyTree) -> Judged:
-        """The loss of all test examples at once; of an accuracy nothing is known."""
+        """The loss of all test examples at once; of a score nothing is known."""
         del state
         value = jnp.asarray(self._rewritten()(params, test), jnp.float32)
         return Judged(value, jnp.full((), jnp.nan))
@@ -156,7 +157,7 @@ def _apply(model: Architecture) -> Callable[..., tuple[jax.Array, PyTree]]:
 def _judge(
     outputs: Float[Array, "n *positions k"], y: Shaped[Array, "..."], all_y: Shaped[Array, "..."]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Each example's (or position's) loss, whether it is scored, and its share of the accuracy."""
+    """Each example's (or position's) loss, whether it is scored, and its share of the score."""
     if jnp.issubdtype(y.dtype, jnp.floating):
         errors = ((outputs - y) ** 2).mean(-1)
         variance = ((all_y - all_y.mean(0)) ** 2).mean()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from jgrad import data, probes
 from jgrad._trees import paths
 from jgrad._types import PyTree
 from jgrad.optim import Chain
+from jgrad.results import Yardstick
 
 from ._axes import axis, seed_axis
 from ._entry import Entry
@@ -123,7 +125,7 @@ class OwnStudy:
     #: The loss as a function of arrays.
     _pure: Callable[..., Any] = dataclasses.field(init=False, repr=False, compare=False)
     #: There is no accuracy, so nothing is trained or not by it.
-    trains_above = float("nan")
+    trains_above = math.nan
     random = 0
 
     def __post_init__(self):
@@ -235,6 +237,7 @@ class OwnStudy:
                 "rewrite": ", ".join(f"{k} to {words(v)}" for k, v in rewrite.items()),
                 "batch": self.batch,
             },
+            yardstick=Yardstick("loss", math.nan, math.nan, ""),
             remedy=remedy.label if remedy else "",
             baseline="plain" if remedy else "",
         )

@@ -109,10 +109,13 @@ def _dataset(
     program, rates = entries[0].program, [entry.rates for entry in entries]
     grid = len(entries), len(rates[0]), len(seeds)
     ends = np.arange(1, program.steps // program.chunk + 1) * program.chunk
+    yardstick = entries[0].yardstick  # one program, one task
+    score, nothing = history.test_score, np.full_like(history.test_score, np.nan)
     curves = {
         "train_loss": history.train_loss,
         "test_loss": history.test_loss,
-        "test_accuracy": history.test_accuracy,
+        "test_accuracy": score if yardstick.score == "accuracy" else nothing,
+        "explained_variance": score if yardstick.score == "explained variance" else nothing,
         "gradient_norm": history.gradient_norm,
         "clip_share": history.clip_share,
         "sharpness": history.sharpness,
@@ -128,6 +131,7 @@ def _dataset(
         {
             **{key: a.reshape(*grid, *a.shape[1:]) for key, a in curves.items()},
             **predictions,
+            **{name: [value] * len(entries) for name, value in yardstick._asdict().items()},
             "label": [entry.label for entry in entries],
             "program": [name] * len(entries),
             "remedy": [entry.remedy for entry in entries],
@@ -207,7 +211,7 @@ def _merged(count: int, shards: Sequence[History]) -> History:
             whole[share(count, processes=len(shards), process=process)] = part
         return whole
 
-    curves = ("train_loss", "test_loss", "test_accuracy", "gradient_norm", "clip_share")
+    curves = ("train_loss", "test_loss", "test_score", "gradient_norm", "clip_share")
     return History(
         **{name: together(attrgetter(name)) for name in (*curves, "sharpness", "diverged_at")},
         profiles={

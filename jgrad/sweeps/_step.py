@@ -52,7 +52,7 @@ class Chunk(NamedTuple):
 
     Attributes:
       train_loss: mean over the chunk's steps of the batch's loss; NaN once the point has diverged.
-      judged: loss and accuracy on the test examples after the chunk.
+      judged: loss and score on the test examples after the chunk.
       alive_steps: how many of the chunk's steps had a finite loss and gradient.
       gradient_norm: quantiles over the chunk's steps of the whole gradient's norm, before clipping.
       clip_share: share of the steps in which clipping made the gradient smaller.

@@ -38,13 +38,14 @@ class Study:
       steps: training steps, a multiple of `chunk`.
       chunk: steps between records.
       sharpness: record the largest Hessian eigenvalue too.
-      trains_above: the test accuracy above which a training counts as one that works.
-      baseline: the label of the trial that the others are remedies of, or "".
+      trains_above: the score on the test (accuracy, or the explained variance) above which a
+        training counts as one that works.
+      baseline: the label of the trial that the others are remedies of, or ""; on one data set.
       random: how many of the last trials are a random arm: drawn, not chosen.
 
     Raises:
       ValueError: no trials, one twice, rates that are none or not equally many, steps that are no
-        multiple of the chunk, a baseline that is no trial's label.
+        multiple of the chunk, a baseline that is no trial's label, or one for several data sets.
 
     Example:
       >>> from jgrad.sweeps import grid
@@ -83,6 +84,9 @@ class Study:
             raise ValueError(msg)
         if self.baseline:
             lookup(dict.fromkeys(self.labels), self.baseline, "baseline")
+            if len(several := dict.fromkeys(trial.data for trial in self.trials)) > 1:
+                msg = f"a baseline is of one data set, the trials are of {', '.join(several)}"
+                raise ValueError(msg)
 
     @property
     def labels(self) -> tuple[str, ...]:

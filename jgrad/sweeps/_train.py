@@ -29,7 +29,7 @@ class History(NamedTuple):
     Attributes:
       train_loss: mean loss of each chunk's batches; NaN from where a point has diverged.
       test_loss: mean loss on the test examples after each chunk.
-      test_accuracy: as `Judged.accuracy`, after each chunk.
+      test_score: as `Judged.score`, after each chunk.
       gradient_norm: quantiles over each chunk of the gradient's norm, a last axis of its own.
       clip_share: share of each chunk's steps in which clipping acted.
       sharpness: largest Hessian eigenvalue at the first step of each chunk, or NaN.
@@ -42,7 +42,7 @@ class History(NamedTuple):
 
     train_loss: np.ndarray
     test_loss: np.ndarray
-    test_accuracy: np.ndarray
+    test_score: np.ndarray
     gradient_norm: np.ndarray
     clip_share: np.ndarray
     sharpness: np.ndarray
@@ -115,7 +115,7 @@ def train(
     return History(
         train_loss=kept.train_loss,
         test_loss=kept.judged.loss,
-        test_accuracy=kept.judged.accuracy,
+        test_score=kept.judged.score,
         gradient_norm=kept.gradient_norm,
         clip_share=kept.clip_share,
         sharpness=kept.sharpness,
@@ -309,11 +309,13 @@ def _padded(points: Point, multiple: int) -> Point:
 
 
 def _nothing(like: list[np.ndarray], structure: Any) -> list[np.ndarray]:
-    """What a chunk leaves in which no point is alive: no step, and numbers that are none."""
-    filled = structure.unflatten(
-        [np.full_like(a, np.nan if a.dtype.kind == "f" else 0) for a in like]
-    )
-    return jax.tree.leaves(filled)
+    """What a chunk leaves in which no point is alive: no step, and numbers that are none.
+
+    The parameters are what they were, and so is what they score.
+    """
+    filled = [np.full_like(a, np.nan if a.dtype.kind == "f" else 0) for a in like]
+    judged = structure.unflatten(like).judged
+    return jax.tree.leaves(structure.unflatten(filled)._replace(judged=judged))
 
 
 def _need(compiled: Any) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn import datasets
+from sklearn.dummy import DummyClassifier
 
 from jgrad import data
 
@@ -121,6 +122,15 @@ def test_baseline_is_the_best_constant(name):
         others = [p / p.sum(-1, keepdims=True) for p in best + 0.1 * noise]
     assert task.baseline == pytest.approx(loss(best), rel=1e-6)
     assert task.baseline < min(map(loss, others))
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "copy_memory:examples=40,delay=3"])
+def test_chance_is_what_the_commonest_answer_scores(name):
+    task = data.load(name, seed=3)
+    columns = task.y_test.reshape(len(task.y_test), -1).T
+    right = [DummyClassifier().fit(c[:, None], c).score(c[:, None], c) for c in columns]
+    assert task.chance == pytest.approx(np.mean(right))
+    assert data.load("diabetes").chance == 0
 
 
 def test_published_baselines():

@@ -101,6 +101,16 @@ def _sweep():
             "seed": np.arange(SEEDS),
             "site": (("config", "depth"), [[f"layers/act[{i}]" for i in range(DEPTH)]] * n),
             **{
+                name: ("config", [value] * n)
+                for name, value in {
+                    "data": "digits",
+                    "score": "accuracy",
+                    "chance": 0.1,
+                    "baseline_loss": np.log(10),
+                    "loss_unit": "nat",
+                }.items()
+            },
+            **{
                 name: ("config", [config[name] for config, _, _ in made])
                 for name in ("label", "baseline", "activation", "init", "norm", "skip")
             },
@@ -111,15 +121,13 @@ def _sweep():
             "program": ("config", ["p"] * n),
         },
         attrs={
-            "schema": 1,
+            "schema": 3,
             "jgrad": "0.1.0",
             "jax": "0.10.2",
             "python": "3.11",
             "device": "cpu",
             "command": "jgrad compare --out report",
             "created": "2020-01-02T03:04:05+00:00",
-            "data": "digits",
-            "classes": 10,
             "compile_seconds": 40.0,
             "train_seconds": 70.0,
             "n_programs": 9,

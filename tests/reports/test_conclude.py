@@ -60,7 +60,7 @@ def test_what_mends_one_activation_and_not_another_is_said_of_each():
 def test_without_any_failure():
     healthy = SWEEP.isel(config=[list(SWEEP.label.values).index("tanh + he")])
     said = reports.conclude(reports.summarise(healthy))
-    assert said.title == "1 of 1 plain 30-layer networks train."
+    assert said.title == "1 of 1 30-layer networks trains."
 
 
 def test_for_machines():

@@ -23,6 +23,7 @@ def made(labels, accuracy, *, loss=None, baseline="plain", **attrs):
             "label": labels,
             "baseline": [baseline if label != baseline else "" for label in labels],
             "remedy": labels,
+            "score": ["accuracy"] * len(labels),
             "seed": list(range(accuracy.shape[-1])),
             "step": [10, 20, 30],
             "learning_rate": np.full((len(labels), losses.shape[1]), 0.1),
@@ -97,7 +98,7 @@ def test_without_accuracy_the_test_loss_counts():
     loss = np.ones((2, 1, 2, STEPS))
     loss[1, ..., -1] = [[0.4, 0.5]]
     sweep = made(["plain", "skip"], np.ones((2, 2)), loss=loss)
-    sweep["test_accuracy"] = sweep.test_accuracy * np.nan
+    sweep = sweep.assign_coords(score=("config", ["loss", "loss"]))
     (verdict,) = results.verdicts(sweep)
     assert verdict.score == "test loss"
     assert verdict.difference == pytest.approx(0.55)
@@ -199,6 +200,53 @@ def test_a_file_of_the_first_version_is_read(tmp_path):
     assert new.attrs["schema"] == results.SCHEMA
     assert new.site.dims == ("config", "depth")
     assert new.site.values.tolist() == [["act[0]", "act[1]"]] * 2
+
+
+def version_2(accuracy, **attrs):
+    """A file as version 2 left it: what it is held against in the attributes."""
+    old = made(["plain", "skip"], accuracy).drop_vars("score")
+    return old.assign_attrs(schema=2, **attrs)
+
+
+def test_a_file_of_the_second_version_is_read(tmp_path):
+    told = {"data": "digits", "classes": 10, "chance": 0.1, "baseline_loss": 2.3}
+    results.save(version_2(np.ones((2, 2)), **told), tmp_path / "old.nc")
+    new = results.load(tmp_path / "old.nc")
+    assert new.score.values.tolist() == ["accuracy"] * 2
+    assert new.data.values.tolist() == ["digits"] * 2
+    assert (new.chance == 0.1).all()
+    assert (new.baseline_loss == 2.3).all()
+    assert results.verdicts(new)[0].score == "test accuracy"
+
+
+def test_an_explained_variance_gets_its_name_back():
+    told = {"data": "diabetes", "classes": 1, "chance": 0.0, "baseline_loss": 5900.0}
+    old = version_2([[0.4, 0.5], [0.6, 0.8]], **told)
+    new = results.upgraded(old)
+    np.testing.assert_array_equal(new.explained_variance, old.test_accuracy)
+    assert "test_accuracy" not in new
+    (verdict,) = results.verdicts(new)
+    assert (verdict.score, verdict.difference) == ("test explained variance", pytest.approx(0.25))
+
+
+def test_of_several_data_sets_an_older_file_does_not_say_how_they_are_judged():
+    new = results.upgraded(version_2(np.ones((2, 2))))
+    assert new.score.values.tolist() == ["", ""]
+    with pytest.raises(ValueError, match="does not say how its configurations are judged"):
+        results.verdicts(new)
+
+
+def test_each_configuration_has_its_own_score():
+    sweep = made(["a", "b", "c"], RNG.uniform(0.2, 0.9, (3, SEEDS)))
+    kinds = ["accuracy", "explained variance", "loss"]
+    sweep = sweep.assign_coords(score=("config", kinds))
+    sweep["explained_variance"] = sweep.test_accuracy - 2
+    found = results.scores(sweep)
+    np.testing.assert_array_equal(found[0], sweep.test_accuracy[0])
+    np.testing.assert_array_equal(found[1], sweep.explained_variance[1])
+    np.testing.assert_array_equal(found[2], -sweep.test_loss[2])
+    with pytest.raises(ValueError, match="judged by its explained variance, but no explained_var"):
+        results.scores(sweep.drop_vars("explained_variance"))
 
 
 def test_a_setting_may_not_take_a_variables_name():
