@@ -16,14 +16,14 @@ def steps_to(dataset: xr.Dataset, level: float | None = None) -> xr.DataArray:
     Raises:
       ValueError: the dataset does not say how it is judged: not the results of a sweep.
     """
-    level = dataset.attrs["trains_above"] if level is None else level
-    reached = scores(dataset) >= level
+    wanted = float(dataset.attrs["trains_above"] if level is None else level)
+    reached = scores(dataset) >= wanted
     # From the end: a step counts if it and all after it are above.
     stays = (
         reached.isel(step=slice(None, None, -1)).cumprod("step").isel(step=slice(None, None, -1))
     )
     first = dataset.step.where(stays > 0).min("step")
-    return first.assign_attrs(long_name=f"steps to a score of {level:g} on the test", units="step")
+    return first.assign_attrs(long_name=f"steps to a score of {wanted:g} on the test", units="step")
 
 
 def rate_window(dataset: xr.Dataset) -> xr.Dataset:

@@ -175,7 +175,8 @@ def upgraded(dataset: xr.Dataset) -> xr.Dataset:
 
 def _judged(dataset: xr.Dataset) -> xr.Dataset:
     """With what version 2 said of its one data set as coordinates, and a score by its own name."""
-    attrs, told = dict(dataset.attrs), {"score": "", "loss_unit": ""}
+    attrs = dict(dataset.attrs)
+    told = {"score": "", "chance": math.nan, "baseline_loss": math.nan, "loss_unit": ""}
     accuracy = dataset.get("test_accuracy")
     if "classes" in attrs:
         numbers = attrs.get("chance") == 0
@@ -190,14 +191,14 @@ def _judged(dataset: xr.Dataset) -> xr.Dataset:
         if numbers and accuracy is not None:
             dataset = dataset.rename(test_accuracy="explained_variance")
     elif accuracy is not None and bool(accuracy.isnull().all()):
-        told = {"score": "loss", "loss_unit": ""}
+        told["score"] = "loss"
     columns = {
         name: ("config", [value] * dataset.sizes["config"], _described(*VARIABLES[name][1:]))
         for name, value in told.items()
         if name not in dataset
     }
     dataset = dataset.assign_coords(columns)
-    for name in set(dataset.data_vars) & {"train_loss", "test_loss", "explained_variance"}:
+    for name in {"train_loss", "test_loss", "explained_variance"} & set(map(str, dataset)):
         dataset[name].attrs = _described(*VARIABLES[name][1:])
     dataset.attrs = attrs
     return dataset
