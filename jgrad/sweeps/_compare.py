@@ -226,7 +226,7 @@ def _attrs(plan: Plan, tasks: Mapping[str, Split], parts: Sequence[xr.Dataset]) 
     def total(name: str) -> float:
         return float(sum(part.attrs[name] for part in parts))
 
-    return {
+    attrs = {
         **results.provenance(),
         "seeds": list(plan.seeds),
         "steps": plan.steps,
@@ -242,3 +242,7 @@ def _attrs(plan: Plan, tasks: Mapping[str, Split], parts: Sequence[xr.Dataset]) 
         "compile_seconds": total("compile_seconds"),
         "train_seconds": total("train_seconds"),
     }
+    if len(tasks) == 1:  # what the coordinates say of each configuration, in short
+        (task,) = tasks.values()
+        attrs |= {"data": task.name, "chance": task.chance, "baseline_loss": task.baseline}
+    return attrs
