@@ -8,6 +8,8 @@ from ._chains import Chain as Chain
 from ._chains import chains as chains
 from ._chains import cone as cone
 from ._chains import depends as depends
+from ._convolutions import convolves as convolves
+from ._convolutions import relaid as relaid
 from ._elementwise import is_broadcast as is_broadcast
 from ._elementwise import is_elementwise as is_elementwise
 from ._elementwise import is_pointwise as is_pointwise

@@ -9,7 +9,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jgrad import jacobians, optim, probes
+from jgrad import _jaxpr, jacobians, optim, probes
 from jgrad._types import PyTree
 from jgrad.probes import Flow
 
@@ -98,6 +98,8 @@ def chunk(program: Program, *, probed: bool) -> Callable[..., tuple[Carry, Chunk
     telling = plain
     if probed:
         telling = probes.value_grad_and_flow(loss, has_aux=True, measures=MEASURES)
+    # The steps are in a scan, and so are the layers of most models.
+    plain, telling = _jaxpr.relaid(plain), _jaxpr.relaid(telling)
 
     def run(
         carry: Carry,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jgrad import probes
+from jgrad import _jaxpr, probes
 from jgrad._types import PyTree
 
 from ._batches import batches
@@ -180,11 +180,16 @@ class _Run:
     def _cached(self) -> int:
         """How many points at once: on a CPU no more than its cache holds, else all.
 
+        Of a model that convolves one: mapped over their kernels, convolutions are grouped ones,
+        for which there is no fast kernel.
+
         Counted are parameters and optimiser memory, three times: as they were, their gradient, and
         as they will be.
         """
         if self.devices[0].platform != "cpu":
             return self.width
+        if _jaxpr.convolves(_jaxpr.trace(*self._one_loss())[0]):
+            return 1
         one = jax.eval_shape(jax.vmap(lambda point: start(self.program, point)), self.points)
         count = np.shape(self.points.learning_rate)[0]
         held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one)) / count
@@ -282,13 +287,18 @@ class _Run:
 
     def _has_sites(self) -> bool:
         """Whether there is any activation to probe: a linear network has none."""
+        loss, params = self._one_loss()
+        return bool(probes.sites(loss)(params))
+
+    def _one_loss(self) -> tuple[Callable[[PyTree], jax.Array], PyTree]:
+        """The first point's loss as a function of its parameters, and these."""
         batch = jax.tree.map(lambda leaf: leaf[: self.program.batch], self.examples.train)
         params, state = jax.tree.map(lambda leaf: leaf[0], self.points[2:])
 
         def loss(params: PyTree) -> jax.Array:
             return self.program.objective.loss(params, state, batch, jax.random.key(0))[0]
 
-        return bool(probes.sites(loss)(params))
+        return loss, params
 
 
 def _even(count: int, most: int) -> int:
