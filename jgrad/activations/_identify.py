@@ -175,7 +175,9 @@ def _misfits(given: Samples, table: Samples, eps: float) -> np.ndarray:
     """Each entry's largest disagreement with φ, in units of what rounding allows; shape [entry]."""
     x = np.abs(IDENTIFY_GRID.astype(np.float64))
     core = x <= _CORE
-    steepest = np.maximum(1.0, np.max(np.abs(table.slopes[:, core]), axis=1, keepdims=True))
+    # A jump's slope by differences is no number to allow for.
+    slopes = np.sort(np.abs(table.slopes[:, core]), axis=1)[:, -1 - _KINKS, None]
+    steepest = np.maximum(1.0, slopes)
     allowed = _VALUE_ULPS * eps * (1 + x * steepest + np.abs(table.values))
     allowed = np.where((x > _FAR) & (np.abs(table.values) < _TINY), _TINY, allowed)
     with np.errstate(invalid="ignore"):

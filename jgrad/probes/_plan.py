@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jgrad._jaxpr import Graph, Node, depends, scan_split, selected, tap_name
 
 from ._sites import Found, Role, Site, find
+from ._uses import is_float
 
 #: What to do with an activation inside something that cannot be entered.
 Opaque = Literal["raise", "allow"]
@@ -80,7 +81,7 @@ def plan(
     _one_of("opaque", opaque, get_args(Opaque))
     walk = _Walk(steps, opaque, amend or (lambda site: site))
     live = {v for v, is_active in zip(graph.inputs, active, strict=True) if is_active}
-    whole, _ = walk.visit(graph, _Known(live, {}, frozenset()), _Place())
+    whole, _ = walk.visit(graph, _Known(_flowing(graph, live), {}, frozenset()), _Place())
     return whole, tuple(walk.sites()), tuple(walk.seen)
 
 
@@ -157,7 +158,7 @@ class _Walk:
         inside = {k for one in found for k in one.nodes}
         for k, node in enumerate(graph.nodes):
             if any(v in live for v in node.inputs):
-                live.update(node.outputs)
+                live.update(_flowing(graph, node.outputs))
             before = frozenset().union(*(nearest.get(v, _NOWHERE) for v in node.inputs))
             nearest.update(dict.fromkeys(node.outputs, before))
             for one in ends.get(k, ()):
@@ -298,13 +299,18 @@ def _amended(site: Site, amend: Amend) -> Site:
     return dataclasses.replace(site, role=said.role, unit_axis=axis if axis < 0 else axis - axes)
 
 
+def _flowing(graph: Graph, values: Iterable[int]) -> set[int]:
+    """Those of the values through which a gradient can come: no integers, no random keys."""
+    return {v for v in values if is_float(graph, v)}
+
+
 def _scan_live(body: Graph, live: set[int], carried: Sequence[int]) -> set[int]:
     """Which inputs of a scan's body depend on what is differentiated, once carried round."""
     while True:
         inside = set(live)
         for node in body.nodes:
             if any(v in inside for v in node.inputs):
-                inside.update(node.outputs)
+                inside.update(_flowing(body, node.outputs))
         again = {v for v, out in zip(carried, body.outputs, strict=False) if out in inside}
         if again <= live:
             return live
