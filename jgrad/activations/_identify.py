@@ -156,8 +156,15 @@ def identify_samples(
             raise ValueError(msg)
     if not np.isfinite(values[np.abs(IDENTIFY_GRID) <= _CORE]).all():
         return None
-    given = Samples(values, slopes)
-    names, table = _table()
+    return _identified(values.tobytes(), slopes.tobytes(), eps, tuple(CATALOG.items()))
+
+
+@functools.lru_cache(maxsize=1024)  # a deep network's layers are alike
+def _identified(
+    values: bytes, slopes: bytes, eps: float, catalogue: tuple[tuple[str, Elementwise], ...]
+) -> Identity | None:
+    given = Samples(np.frombuffer(values), np.frombuffer(slopes))
+    names, table = _table(catalogue)
     misfits = _misfits(given, table, eps)
     fits = [i for i, name in enumerate(names) if misfits[i] <= 1 and name not in _UNNAMED]
     if fits:
@@ -198,7 +205,7 @@ def _misfits(given: Samples, table: Samples, eps: float) -> np.ndarray:
 _cached: dict[str, np.ndarray] = {}
 
 
-def _table() -> tuple[list[str], Samples]:
+def _table(catalogue: tuple[tuple[str, Elementwise], ...]) -> tuple[list[str], Samples]:
     """The catalogue's names, and each entry at its defaults: values and slopes [entry, n].
 
     They are read from a file, since compiling them all takes seconds; what is not in it (an
@@ -206,11 +213,11 @@ def _table() -> tuple[list[str], Samples]:
     """
     if not _cached:
         _cached.update(_stored())
-    for name, phi in CATALOG.items():
+    for name, phi in catalogue:
         if name not in _cached:
             _cached[name] = sample(phi)
-    rows = np.stack([_cached[name] for name in CATALOG])
-    return list(CATALOG), Samples(rows[:, 0], rows[:, 1])
+    rows = np.stack([_cached[name] for name, _ in catalogue])
+    return [name for name, _ in catalogue], Samples(rows[:, 0], rows[:, 1])
 
 
 def _stored() -> dict[str, np.ndarray]:
@@ -226,6 +233,7 @@ def sample(phi: Elementwise) -> np.ndarray:
         return np.stack(jax.jvp(phi, (grid,), (jnp.ones_like(grid),))).astype(np.float64)
 
 
+@functools.cache
 def _defaults(phi: Elementwise) -> dict[str, float]:
     parameters = inspect.signature(phi).parameters.values()
     return {

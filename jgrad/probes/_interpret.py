@@ -17,7 +17,7 @@ from ._measures import Backward, Forward, Measure
 from ._plan import Plan
 from ._sampled import text_of
 from ._sites import Found, Site
-from ._sums import Term, sums
+from ._sums import Term, shapes, sums
 
 #: One site's sums by name.
 Sums = Mapping[str, jax.Array]
@@ -36,11 +36,11 @@ def sinks(
     """
 
     @functools.cache  # a deep network's layers are alike
-    def shapes(*of_site: Any) -> Mapping[str, jax.ShapeDtypeStruct]:
+    def shapes_at(*of_site: Any) -> Mapping[str, jax.ShapeDtypeStruct]:
         return _shapes(measures, *of_site)
 
     def sink(site: Site) -> Sums:
-        of_site = shapes(site.shape, site.dtype, site.unit_axis, site.traced)
+        of_site = shapes_at(site.shape, site.dtype, site.unit_axis, site.traced)
         zeros = {
             name: jnp.zeros((*site.steps, *sum_.shape), sum_.dtype)
             for name, sum_ in of_site.items()
@@ -57,21 +57,14 @@ def _shapes(
 
     def all_of_them(x):
         forward = Forward(x, x, x, lambda: x, unit_axis, x if traced else None)
-        return _forward(measures, forward) | _backward(measures, Backward(x, x, x, unit_axis))
+        backward = Backward(x, x, x, unit_axis)
+        return _terms("forward", measures, forward) | _terms("backward", measures, backward)
 
-    return jax.eval_shape(all_of_them, x)
-
-
-def _forward(measures: Sequence[Measure], view: Forward) -> dict[str, jax.Array]:
-    visits = {"visits": jnp.ones((), view.z.dtype)}
-    return visits | _sums_of("forward", measures, view)
+    visits = {"visits": jax.ShapeDtypeStruct((), x.dtype)}
+    return visits | shapes(jax.eval_shape(all_of_them, x), unit_axis)
 
 
-def _backward(measures: Sequence[Measure], view: Backward) -> dict[str, jax.Array]:
-    return _sums_of("backward", measures, view)
-
-
-def _sums_of(on: str, measures: Sequence[Measure], view: Any) -> dict[str, jax.Array]:
+def _terms(on: str, measures: Sequence[Measure], view: Any) -> dict[str, Term]:
     terms: dict[str, Term] = {}
     for measure in measures:
         if measure.on == on:
@@ -80,7 +73,7 @@ def _sums_of(on: str, measures: Sequence[Measure], view: Any) -> dict[str, jax.A
                 msg = f"two of the measures name a sum {', '.join(map(repr, sorted(twice)))}"
                 raise ValueError(msg)
             terms |= mine
-    return sums(terms, view.unit_axis)
+    return terms
 
 
 #: What is done at a site: `at_site(place of the site, found, φ, z, params, its extra) -> a`.
@@ -138,8 +131,9 @@ def measuring(
       measures: what is measured at them.
       sometimes: whether the sinks say in which passes.
     """
-    # Equal sites share one function, and `jit` remembers its trace and those of its derivatives:
-    # a deep network's layers are traced once. What is compiled is still the caller's program.
+    # Equal sites share one function, and `jit` remembers its trace and those of its derivatives: a
+    # deep network's layers are traced once. It compiles nothing: under the caller's jit it is a
+    # call in the caller's program, and XLA inlines it.
     shared: dict[Any, Callable[..., jax.Array]] = {}
 
     def at_site(index, found, phi, z, params, sink):
@@ -209,22 +203,23 @@ def _probed(
 
             parameter = _mean_of_first(params, wide) if site.traced else None
             view = Forward(wide, at_least_float32(a), slope, logs, site.unit_axis, parameter)
-            return _forward(measures, view)
+            visits = {"visits": jnp.ones((), wide.dtype)}
+            return visits | sums(_terms("forward", measures, view), site.unit_axis)
 
         is_off = sink["visits"] if sometimes else None
         return a, (pullback, _unless(is_off, seen, z), is_off)
 
     def backward(kept, da):
-        pullback, sums, is_off = kept
+        pullback, measured, is_off = kept
         dz, dparams = pullback(da)
 
         def seen():
             slope, _ = pullback(jnp.ones_like(da))
             view = Backward(*map(at_least_float32, (da, dz, slope)), site.unit_axis)
-            return _backward(measures, view)
+            return sums(_terms("backward", measures, view), site.unit_axis)
 
-        sums = sums | _unless(is_off, seen, da)
-        return dz, dparams, jax.tree.map(lambda sum_: _jaxpr.varying_like(sum_, da), sums)
+        measured = measured | _unless(is_off, seen, da)
+        return dz, dparams, jax.tree.map(lambda sum_: _jaxpr.varying_like(sum_, da), measured)
 
     probed.defvjp(forward, backward)
     return probed

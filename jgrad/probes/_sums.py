@@ -4,13 +4,14 @@ A measure names what is to be summed, element by element; here everything that a
 want is summed together. On a CPU this is what decides what a probe costs: XLA gives every
 `jnp.sum` a loop of its own, and one that adds number by number, since floats may not be
 reordered. A variadic `lax.reduce` fills many sums in one loop, and where it takes a few rows at a
-time its inner loop runs along the units, which the compiler turns into vector instructions.
+time its inner loop runs along the units, which the compiler turns into vector instructions. The
+few rows that remain are added up one sum after the other: that takes less to compile.
 """
 
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +28,8 @@ _LEAST, _MOST = 2.0**-60, 2.0**100
 # without that it is no vector loop.
 _UNROLLED = 64
 _MOST_ROWS, _MOST_SUMS = 16, 8
-# So many numbers are added one by one.
-_FEW = 2048
+# So many numbers of each are left to a sum of their own.
+_FEW = 2**14
 
 
 class Squares(NamedTuple):
@@ -66,34 +67,51 @@ def sums(terms: Mapping[str, Term], unit_axis: int = -1) -> dict[str, jax.Array]
       (10.0, [4.0, 6.0], [3.0, 0.0])
     """
     columns = {name: _columns(term) for name, term in terms.items()}
-    rows = iter(_in_few_rows([x for xs in columns.values() for x in xs], unit_axis))
-    few = {name: [next(rows) for _ in xs] for name, xs in columns.items()}
-    out = {}
-    for is_by_unit in (False, True):
-        names = [name for name, term in terms.items() if isinstance(term, Units) == is_by_unit]
-        mine = [few[name] for name in names]
-        added = iter(_added([x for xs in mine for x in xs], by_unit=is_by_unit))
-        out |= {
-            name: _finished([next(added) for _ in xs]) for name, xs in zip(names, mine, strict=True)
-        }
-    return {name: out[name] for name in terms}
+    by_unit = [isinstance(terms[name], Units) for name, xs in columns.items() for _ in xs]
+    few = _in_few_rows([x for xs in columns.values() for x in xs], unit_axis)
+    added = iter(_added(few, by_unit))
+    return {name: _finished([next(added) for _ in xs]) for name, xs in columns.items()}
+
+
+def shapes(terms: Mapping[str, Any], unit_axis: int = -1) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of the sums of terms that are themselves shapes and dtypes.
+
+    Example:
+      >>> x = jax.ShapeDtypeStruct((5, 3), jnp.float32)
+      >>> shapes({"norm": Squares(x), "by_unit": Units(x)})["by_unit"].shape
+      (3,)
+    """
+    return {name: _shape(term, unit_axis) for name, term in terms.items()}
+
+
+def _shape(term: Any, unit_axis: int) -> jax.ShapeDtypeStruct:
+    x = term.x if isinstance(term, Units) else term
+    units = ((x.x if isinstance(x, Squares) else x).shape or (1,))[unit_axis]
+    by_unit = (units,) if isinstance(term, Units) else ()
+    if isinstance(x, Squares):
+        return jax.ShapeDtypeStruct((3, *by_unit), x.x.dtype)
+    if x.dtype == bool:
+        return jax.ShapeDtypeStruct((2, *by_unit), jnp.float32)
+    return jax.ShapeDtypeStruct(by_unit, x.dtype)
 
 
 def _columns(term: Term) -> list[jax.Array]:
     """The arrays whose plain sums make up the term's."""
     x = term.x if isinstance(term, Units) else term
     if isinstance(x, Squares):
-        size = jnp.abs(x.x)
+        size, zeros = jnp.abs(x.x), jnp.zeros_like(x.x)
         # The choice comes after the product: XLA would square the scale first, and get infinity.
-        down = jnp.where(size > 1 / _SMALL, x.x * 2.0**-_SHIFT, 0.0)
-        up = jnp.where(size < _SMALL, x.x * 2.0**_SHIFT, 0.0)
+        down = jax.lax.select(size > 1 / _SMALL, x.x * 2.0**-_SHIFT, zeros)
+        up = jax.lax.select(size < _SMALL, x.x * 2.0**_SHIFT, zeros)
         return [jnp.square(y) for y in (down, x.x, up)]
     return [x.astype(jnp.int32) if x.dtype == bool else x]
 
 
 def _in_few_rows(columns: Sequence[jax.Array], unit_axis: int) -> list[jax.Array]:
     """The columns with their units last and most rows added up, [*rows, unit] each."""
-    columns = [jnp.moveaxis(jnp.atleast_1d(x), unit_axis, -1) for x in columns]
+    columns = [x if x.ndim else x.reshape(1) for x in columns]
+    if unit_axis != -1:
+        columns = [jnp.moveaxis(x, unit_axis, -1) for x in columns]
     while columns and columns[0].size > _FEW:
         shape = columns[0].shape
         count = math.ceil(len(columns) / math.ceil(len(columns) / _MOST_SUMS))
@@ -122,19 +140,19 @@ def _rows_at_once(length: int, most: int) -> int:
     return max((r for r in range(2, most + 1) if here % r == 0), default=max(here, 1))
 
 
-def _added(columns: Sequence[jax.Array], *, by_unit: bool) -> Sequence[jax.Array]:
+def _added(columns: Sequence[jax.Array], by_unit: Sequence[bool]) -> list[jax.Array]:
     """Σ over all axes, or all but the last, of what few rows are left."""
-    if not columns:
-        return columns
-    axes = tuple(range(columns[0].ndim - by_unit))
+    kinds = [(x.dtype, keeps) for x, keeps in zip(columns, by_unit, strict=True)]
     if jax.device_count() == 1:
-        return _sums_along(axes, *columns)
-    # For sums over devices XLA has a message, but none for many sums together.
+        pairs = zip(columns, kinds, strict=True)
+        return [jnp.sum(x, tuple(range(x.ndim - keeps)), dtype) for x, (dtype, keeps) in pairs]
+    # Together they go from device to device in one message.
     out: dict[int, jax.Array] = {}
-    for dtype in {x.dtype for x in columns}:
-        places = [k for k, x in enumerate(columns) if x.dtype == dtype]
-        together = jnp.stack([columns[k] for k in places], axis=-1 - by_unit)
-        out |= zip(places, jnp.moveaxis(jnp.sum(together, axes), -1 - by_unit, 0), strict=True)
+    for dtype, keeps in dict.fromkeys(kinds):
+        places = [k for k, kind in enumerate(kinds) if kind == (dtype, keeps)]
+        together = jnp.stack([columns[k] for k in places], axis=-1 - keeps)
+        totals = jnp.sum(together, tuple(range(columns[0].ndim - keeps)), dtype)
+        out |= zip(places, jnp.moveaxis(totals, -1 - keeps, 0), strict=True)
     return [out[k] for k in range(len(columns))]
 
 
@@ -142,7 +160,8 @@ def _finished(parts: Sequence[jax.Array]) -> jax.Array:
     """A term's sums as they leave; a count in its two limbs."""
     if parts[0].dtype == jnp.int32:
         (n,) = parts
-        parts = [(n % 4096).astype(jnp.float32), (n // 4096).astype(jnp.float32)]
+        # Not % and //, which care for signs, at ten times the operations to compile.
+        return jnp.stack([n & 4095, n >> 12]).astype(jnp.float32)
     return jnp.stack(parts) if len(parts) > 1 else parts[0]
 
 
