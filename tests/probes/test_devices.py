@@ -70,6 +70,9 @@ def test_a_sharded_batch_costs_one_message(axis_type):
         assert ours["all-reduce"] <= plain["all-reduce"] + 1
         assert ours - plain <= collections.Counter({"all-reduce": 1})
         same(jax.jit(probed)(ws, x), here)
+        sometimes = jax.jit(probes.value_grad_and_flow(net, measures="all", every=3))
+        same(sometimes(3, ws, x), here)
+        assert not any(np.any(sum_) for sum_ in jax.tree.leaves(sometimes(4, ws, x)[2]))
 
 
 @needs_devices
@@ -119,6 +122,9 @@ def test_shard_map_counts_everything_once():
     assert float(mine.count) == float(theirs.count) == X.size
     names = set(theirs.sums) - {"visits"}
     same([mine.sums[n] for n in names], [theirs.sums[n] for n in names])
+    sometimes = jax.jit(probes.value_grad_and_flow(mapped, every=2))
+    same(sometimes(2, W, X)[2], flow)
+    assert not any(np.any(sum_) for sum_ in jax.tree.leaves(sometimes(1, W, X)[2]))
 
 
 def test_two_processes_see_what_one_sees(tmp_path):

@@ -266,8 +266,37 @@ def test_off_the_logging_steps_nothing_is_measured():
         for a, b in zip(grads, plain_grads, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
     assert not any(np.any(sum_) for sum_ in jax.tree.leaves(flows[1][2].sums))
+    for a, b in zip(
+        jax.tree.leaves(flows[0][2].sums), jax.tree.leaves(PROBED((W1, W2), X).sums), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
     with pytest.raises(ValueError, match="every=0, wanted"):
         probes.value_grad_and_flow(loss, every=0)
+
+
+def test_the_model_stands_in_no_branch():
+    """In a branch, XLA CPU runs convolutions many times slower."""
+
+    def products(fn, *args):
+        return str(jax.make_jaxpr(fn)(*args)).count("dot_general[")
+
+    sometimes = probes.value_grad_and_flow(loss, every=3)
+    plain = products(jax.value_and_grad(loss), (W1, W2), X)
+    assert products(sometimes, 0, (W1, W2), X) == plain > 0
+
+
+@pytest.mark.parametrize("steps", ["each", "sum"])
+def test_every_reaches_into_scans(steps):
+    def scanned(w, x):
+        carry, _ = jax.lax.scan(lambda h, _: (jnp.tanh(h @ w), None), x, length=3)
+        return jnp.sum(carry)
+
+    w = W1 @ W2 @ normal(3, 3, 5)
+    wanted = probes.gradient_flow(scanned, steps=steps)(w, X)
+    on, off = (probes.gradient_flow(scanned, steps=steps, every=2)(k, w, X) for k in (4, 5))
+    for a, b in zip(jax.tree.leaves(on), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+    assert not any(np.any(x) for x in jax.tree.leaves(off))
 
 
 def test_an_optimiser_remembers():
