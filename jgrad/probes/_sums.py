@@ -28,8 +28,9 @@ _LEAST, _MOST = 2.0**-60, 2.0**100
 # without that it is no vector loop.
 _UNROLLED = 64
 _MOST_ROWS, _MOST_SUMS = 16, 8
-# So many numbers of each are left to a sum of their own.
-_FEW = 2**14
+# So many numbers of each are left to a sum of their own; on one device, more of them once they
+# are in memory, since one pass more takes longer to compile than they take to add.
+_FEW, _FEW_IN_MEMORY = 2**11, 2**14
 
 
 class Squares(NamedTuple):
@@ -112,7 +113,9 @@ def _in_few_rows(columns: Sequence[jax.Array], unit_axis: int) -> list[jax.Array
     columns = [x if x.ndim else x.reshape(1) for x in columns]
     if unit_axis != -1:
         columns = [jnp.moveaxis(x, unit_axis, -1) for x in columns]
-    while columns and columns[0].size > _FEW:
+    few = _FEW
+    while columns and columns[0].size > few:
+        few = _FEW_IN_MEMORY if jax.device_count() == 1 else _FEW
         shape = columns[0].shape
         count = math.ceil(len(columns) / math.ceil(len(columns) / _MOST_SUMS))
         most = min(_MOST_ROWS, _UNROLLED // count)
