@@ -230,6 +230,9 @@ def _verdicts(data: xr.Dataset) -> str:
             f"with {depth} layers, where plain descent reaches {plain:.0%}, "
             f"{len(names)} of {data.sizes['optimizer'] - 1} optimisers do better: {gains}"
         )
+    deepest = data.isel(depth=-1)
+    if LEVEL in data.optimizer and not deepest.low.sel(optimizer=LEVEL) > 0:
+        said[-1] += ", so that more is lost there than the size of a step"
     return "; ".join(said)
 
 

@@ -28,7 +28,7 @@ Params = Any
 TASK = "diabetes"
 INIT = "lecun_normal"
 #: Rates on the grid for a factor of two, and how far it reaches below and above all 2/λ.
-PER_OCTAVE, BELOW, ABOVE = 2, 1 / 8, 16
+PER_OCTAVE, BELOW, ABOVE = 2, 1 / 4, 16
 #: From a rate of the grid to the middle between it and the next one, where the limit is sought.
 BETWEEN = 2 ** (1 / (2 * PER_OCTAVE))
 
@@ -225,7 +225,7 @@ def paint(figure: Figure, data: xr.Dataset) -> None:
     )
     borne.legend()
     slopes.set(
-        title="Gradients that grow cost rate",
+        title="Growing gradients cost learning rate",
         xlabel="growth of the gradient a layer, e-folds",
         ylabel="2/λ of the network at its start",
         yscale="log",
@@ -255,7 +255,7 @@ EXPERIMENT = Experiment(
             "depth": 4,
             "width": 32,
             "seeds": 4,
-            "steps": 100,
+            "steps": 80,
             "chunk": 20,
             "early": 6,
         },
