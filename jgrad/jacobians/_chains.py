@@ -34,12 +34,13 @@ def log_singular_values(
     The chain applies maps[0] first. Each map takes one example; a pair (f, params) stands for the
     maps x -> f(params[i], x), i along the leading axis of every leaf of params, and the same
     function several times in a row, as in `[f] * 10_000`, for one scan. r is the smallest size on
-    the way. Values are finite however long the chain, and exactly zero ones are -inf; rounding in
-    a layer hides what is below eps times its largest singular value, so rank lost inside a layer
-    may show as a very small value instead.
+    the way. Values are in float32 or better, finite however long the chain, and exactly zero ones
+    are -inf; rounding in a layer hides what is below eps times its largest singular value, so rank
+    lost inside a layer may show as a very small value instead.
 
-    Source of the method: discrete QR for Lyapunov exponents, Benettin et al., 1980, with the
-    triangular factors kept; see the module's docstring.
+    The method is discrete QR for Lyapunov exponents (the standard one, of Benettin et al., 1980;
+    Skokos, arXiv:0811.0882, surveys it) with the triangular factors kept; see the module's
+    docstring.
 
     Raises:
       ValueError: there is no map, x is no batch, a map fails on its input, or a scanned map
@@ -192,8 +193,7 @@ def scaled_qr(
     """Q, R and ln s with matrix = Q (s R), diag R ≥ 0 and the largest entry of s R near s.
 
     Rows are sorted by size first: then the rows of a dead unit stay exactly zero, and rows of
-    very different size (Cox & Higham, "Stability of Householder QR factorization for weighted
-    least squares problems", 1998) keep their own precision.
+    very different size keep their own precision, as the tests measure.
     """
     size = jnp.max(jnp.abs(matrix))
     matrix = matrix / jnp.where(size > 0, size, 1)

@@ -1,8 +1,8 @@
 """Jacobians from few products: columns that never meet in a row share one.
 
-Curtis, Powell & Reid, "On the estimation of sparse Jacobian matrices", 1974: where the entries of
-row i lie in a band of width w, the columns j ≡ c (mod w) do not overlap, so one product with the
-sum of their unit vectors holds them all.
+The method of Curtis, Powell & Reid, 1974, for bands: where the entries of row i lie in a band of
+width w, the columns j ≡ c (mod w) do not overlap, so one product with the sum of their unit vectors
+holds them all.
 """
 
 import functools

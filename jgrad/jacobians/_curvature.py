@@ -67,8 +67,9 @@ def hessian_eigenvalues(
 ) -> Callable[..., Estimate]:
     """The k largest (or smallest) eigenvalues of ∂²loss/∂params², in decreasing order.
 
-    By Lanczos on Hessian-vector products (forward over reverse; Pearlmutter, "Fast exact
-    multiplication by the Hessian", 1994), with full reorthogonalisation.
+    In float32 or better, by Lanczos on Hessian-vector products (forward over reverse; Pearlmutter,
+    "Fast exact multiplication by the Hessian", Neural Computation 6, 1994), with full
+    reorthogonalisation.
 
     Args:
       loss: (params, *args) -> scalar; params a pytree of floats.

@@ -32,7 +32,9 @@ def jacobian(
         an elementwise f, coloured products for a banded or block-diagonal Jacobian, two short
         factors through a bottleneck, else columns or rows, whichever are fewer. "fwd" and "rev"
         take all columns or all rows. The numbers are the same up to rounding.
-      batch_size: examples worked on at a time; None for all. Bounds the memory.
+      batch_size: examples worked on at a time; None for all. Beside the result there is then never
+        more than one turn's need, whatever the batch: what the program for batch_size examples
+        takes, its temporaries and its own block of the result.
       batched: False for an f that couples its examples, as batch norm does: then x is f's whole
         input and the result is [*out, *in].
 

@@ -2,9 +2,10 @@
 
 Every few steps they look whether the wanted values still move. Each new vector is orthogonalised
 twice against all before it, which is enough (Giraud, Langou, Rozložník & van den Eshof, "Rounding
-error analysis of the classical Gram-Schmidt orthogonalization process", 2005), so that no value
-appears more often than it should. Where the process breaks down, as it does at once for a multiple
-of an orthogonal matrix, it goes on from a random direction orthogonal to all seen.
+error analysis of the classical Gram-Schmidt orthogonalization process", Numerische Mathematik 101,
+2005), so that no value appears more often than it should. Where the process breaks down, as it does
+at once for a multiple of an orthogonal matrix, it goes on from a random direction orthogonal to all
+seen.
 
 matfree (0.6) has both processes, for a fixed number of products. What decides the time of a few
 singular values is when to stop, and whether the basis is still a basis after a breakdown, so the
@@ -78,7 +79,8 @@ def golub_kahan(
 ) -> Bidiagonal:
     """The Golub-Kahan process from a start vector.
 
-    Golub & Kahan, "Calculating the singular values and pseudo-inverse of a matrix", 1965.
+    As a method for large matrices: Paige, "Bidiagonalization of matrices and solution of linear
+    equations", SIAM Journal on Numerical Analysis 11, 1974.
 
     Args:
       linear: the Jacobian, m ≥ n.

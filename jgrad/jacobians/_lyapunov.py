@@ -31,10 +31,11 @@ def lyapunov_exponents(
 
     The QR method: a frame is carried along by Jacobian-vector products (or, backward, by
     vector-Jacobian products, the way a gradient goes through time) and made orthonormal at every
-    step; the exponents are the means of ln R_ii (Benettin, Galgani, Giorgilli & Strelcyn, 1980;
-    for recurrent networks Engelken, Wolf & Abbott, "Lyapunov spectra of chaotic recurrent neural
-    networks", 2020, arXiv:2006.02427). It is a method for long runs: the growth over a given number
-    of steps, exactly, is `log_singular_values`.
+    step; the exponents are the means of ln R_ii, in float32 or better. It is the standard method,
+    of Benettin et al., 1980 (Skokos, arXiv:0811.0882, surveys it), for recurrent networks Engelken,
+    Wolf & Abbott, "Lyapunov spectra of chaotic recurrent neural networks", 2020, arXiv:2006.02427.
+    It is a method for long runs: the growth over a given number of steps, exactly, is
+    `log_singular_values`.
 
     Args:
       step: (state, input) -> state, of one example; state a pytree of floats, such as an LSTM's

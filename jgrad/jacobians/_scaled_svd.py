@@ -16,7 +16,7 @@ def log_singular_values_of_scaled(
 
     One-sided Jacobi, with each column kept as a unit vector and the logarithm of its length: it
     gives small singular values of such a matrix as accurately as large ones (Demmel & Veselić,
-    "Jacobi's method is more accurate than QR", 1992), and here nothing under- or overflows.
+    "Jacobi's method is more accurate than QR"), and here nothing under- or overflows.
 
     Args:
       matrix: the columns.

@@ -49,10 +49,12 @@ def singular_values_and_errors(
 
     Within `error` of each value lies a singular value of the Jacobian. Where the dense SVD gives
     the values, that is its rounding bound. Else it is the residual ‖Jᵀu - σv‖ of the Golub-Kahan
-    process, run until it falls below √eps of the largest value, where the dense SVD of a thousand
-    rows has its bound too, or for `steps` steps; the values themselves are closer, by about the
-    residual squared over the gap to the next. Of several equal singular values the process may
-    see fewer than there are.
+    process, run until the values stand still, within eps^(2/3) of the largest over four steps, or
+    for `steps` steps; the values themselves are closer, by about the residual squared over the gap
+    to the next. Of several equal singular values the process may see fewer than there are.
+
+    Both are in float32 or better. With inputs of half precision the products still carry f's own
+    rounding, which the bounds leave out.
 
     Args:
       f: a function of one example.
@@ -97,6 +99,7 @@ def condition_number(
     """Largest over smallest singular value of ∂f/∂x at every example, by the dense SVD, ≥ 1.
 
     Infinite where the smallest is zero; what exceeds 1 / eps says no more than that it does.
+    In float32 or better.
 
     Raises:
       ValueError, TypeError: as `singular_values`.
@@ -130,9 +133,9 @@ def isometry(
 ) -> Callable[[PyTree], Isometry]:
     """Mean and variance of the min(m, n) squared singular values of ∂f/∂x at every example.
 
-    From the Gram matrix, without an SVD. Pennington, Schoenholz & Ganguli, "Resurrecting the
-    sigmoid in deep learning through dynamical isometry", 2017, arXiv:1711.04735, whose σ²_JJᵀ is
-    variance / mean².
+    From the Gram matrix, without an SVD, in float32 or better. Pennington, Schoenholz & Ganguli,
+    "Resurrecting the sigmoid in deep learning through dynamical isometry", 2017, arXiv:1711.04735,
+    has what they say of training.
 
     Raises:
       ValueError, TypeError: as `singular_values`.
