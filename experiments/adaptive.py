@@ -46,6 +46,9 @@ RATES: Mapping[str, Sequence[float]] = {
     "adam": (0.001, 0.01, 0.03),
 }
 
+#: The long name of how far steps are level.
+REACH = "layers below the last before the update has fallen to half of the last one's"
+
 
 def run(
     *,
@@ -101,9 +104,6 @@ def run(
         },
         {"chance": trained[0].attrs["chance"]},
     )
-
-
-REACH = "layers below the last before the update has fallen to half of the last one's"
 
 
 def _first_updates(

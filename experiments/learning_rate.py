@@ -237,7 +237,7 @@ EXPERIMENT = Experiment(
     name="learning_rate",
     question="Is the largest stable learning rate 2/λ, and what have activations to do with it?",
     source="Lewkowycz et al., 2020, The large learning rate phase of deep learning, "
-    "arXiv:2003.02218; Cohen et al., 2021, arXiv:2103.00065",
+    "arXiv:2003.02218",
     scales={
         "tiny": {
             "phis": ["tanh"],
