@@ -5,6 +5,7 @@ companion K' = E φ'(u)φ'(v): the layer maps of the NNGP and of the neural tang
 Saul, 2009; Daniely et al., 2016, arXiv:1602.05897; Jacot et al., 2018, arXiv:1806.07572).
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -21,6 +22,9 @@ _WINDOWS = (10.0, 16.0, 24.0, 34.0)
 
 #: Panels held in memory at a time.
 _AT_ONCE = 100_000
+
+#: Half a width -> borders of panels on it that resolve φ, and φ's kinks there.
+Pieces = Callable[[float], tuple[Host, tuple[float, ...]]]
 
 #: (q11, q22, q12) -> (E φ(u)φ(v), E φ'(u)φ'(v))
 Dual = Callable[[float, float, float], tuple[float, float]]
@@ -47,11 +51,13 @@ def dual(phi: Elementwise | str, *, kinks: tuple[float, ...] | None = None) -> D
     """
     phi = resolve(phi)
     closed = traceable.closed_name(phi)
+    # A correlation map asks again and again at one variance.
+    pieces = functools.lru_cache(maxsize=16)(lambda reach: _pieces(phi, reach, kinks))
 
     def both(q11: float, q22: float, q12: float) -> tuple[float, float]:
         _refuse_unless_covariance(q11, q22, q12)
         if closed is None:
-            return _nested(phi, float(q11), float(q22), float(q12), kinks)
+            return _nested(phi, float(q11), float(q22), float(q12), pieces)
         with on_host():
             k, k_slope = traceable.DUALS[closed](*np.array([q11, q22, q12], dtype=float))
             return float(k), float(k_slope)
@@ -70,12 +76,12 @@ def _refuse_unless_covariance(q11: float, q22: float, q12: float) -> None:
 
 
 def _nested(
-    phi: Elementwise, q11: float, q22: float, q12: float, kinks: tuple[float, ...] | None
+    phi: Elementwise, q11: float, q22: float, q12: float, pieces_within: Pieces
 ) -> tuple[float, float]:
     """K and K' as ∫ φ(u) g(u) N(u; 0, q11) du, where g(u) = E[φ(v) | u], v | u ~ N(ρu, s²)."""
     q11, q22 = max(q11, q22), min(q11, q22)
     for window in _WINDOWS:
-        terms, tails = _terms(phi, q11, q22, q12, window, kinks)
+        terms, tails = _terms(phi, q11, q22, q12, window, pieces_within)
         if not np.isfinite(terms).all():
             break
         sizes = np.abs(terms)
@@ -95,13 +101,13 @@ def _terms(
     q22: float,
     q12: float,
     window: float,
-    kinks: tuple[float, ...] | None,
+    pieces_within: Pieces,
 ) -> tuple[Host, Host]:
     """The outer integrals' terms, [2, n], and which of them lie at the window's ends, [n]."""
     ρ = q12 / q11
     s = math.sqrt(max(q22 - q12 * ρ, 0.0))
     σ = math.sqrt(q11)
-    pieces, corners = _pieces(phi, window * σ, kinks)
+    pieces, corners = pieces_within(window * σ)
 
     # g is smooth except near u = corner/ρ, where it bends over a width s/ρ.
     steps = np.array([0.0, 1.0, 2.0, 4.0, 8.0, 16.0]) * s

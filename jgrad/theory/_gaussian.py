@@ -230,7 +230,8 @@ def moments(phi: Elementwise | str, *, kinks: tuple[float, ...] | None = None) -
 
     Args:
       phi: a name, a catalogue function, or any elementwise JAX function.
-      kinks: where φ or a derivative jumps; found by itself where not given.
+      kinks: where φ or a derivative jumps; found by itself where not given, but between the borders
+        of a feature narrower than a hundredth of a standard deviation, which may be missed.
 
     Raises:
       ValueError: a second moment diverges, or φ is not elementwise.

@@ -71,10 +71,11 @@ def wandering(
         lambda at: at.value**2 * _h(at),
         kinks=kinks,
     )
-    pp = pp / steep**2 / keep - 1
-    pf = pf / (steep * second) / keep - 1
-    ff = ff / second**2 / keep - 1
-    ph, fh = ph / steep, fh / second
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pp = pp / steep**2 / keep - 1
+        pf = pf / (steep * second) / keep - 1
+        ff = ff / second**2 / keep - 1
+        ph, fh = ph / steep, fh / second
     out = np.empty(len(log_q))
     B = 0.0
     for k in reversed(range(len(log_q))):

@@ -117,6 +117,51 @@ def test_a_jump_and_several_kinks_and_a_steep_slope():
             assert got == pytest.approx(float(expected), rel=1e-11), (name, q)
 
 
+USERS = {
+    "bent aside": (lambda x: jnp.where(x > 0.37, x, 0.1 * x), (0.37,)),
+    "clipped": (lambda x: jnp.clip(x, -0.7, 1.3), (-0.7, 1.3)),
+    "shifted": (lambda x: jnp.abs(x - 1), (1.0,)),
+    "stairs": (lambda x: jnp.floor(2 * x) / 2 + 0.1 * x, tuple(np.arange(-60, 61) / 2)),
+    "clipped cube": (lambda x: jnp.clip(x**3, -2.0, 1.0), (-(2 ** (1 / 3)), 1.0)),
+    "soft threshold": (lambda x: jnp.sign(x) * jnp.maximum(jnp.abs(x) - 0.5, 0), (-0.5, 0.5)),
+    "cusp": (lambda x: jnp.abs(x - 0.4) ** 1.5, (0.4,)),
+}
+
+
+@pytest.mark.parametrize("name", USERS)
+def test_kinks_that_are_not_told(name):
+    """Moments, duals and Hermite coefficients, beside a fine quadrature split at the kinks."""
+    phi, corners = USERS[name]
+    nodes, weights = np.polynomial.legendre.leggauss(12)
+    edges = np.unique([*np.linspace(-12, 12, 289), *(k for k in corners if abs(k) < 12)])
+    # Towards a cusp, ever smaller panels.
+    for k in corners if name == "cusp" else ():
+        edges = np.unique([*edges, *(k + s * 0.5**n for n in range(4, 50) for s in (-1, 1))])
+    half = np.diff(edges)[:, None] / 2
+    x = (edges[:-1, None] + half * (1 + nodes)).ravel()
+    weight = (half * weights).ravel() / np.sqrt(2 * np.pi)
+    with jax.enable_x64(True):
+        value, slope = map(np.asarray, jax.jvp(phi, (jnp.asarray(x),), (jnp.ones_like(x),)))
+    normal = weight * np.exp(-0.5 * x * x)
+
+    m = theory.moments(phi)
+    wanted = [normal @ f for f in (value, value**2, slope, slope**2, slope**4)]
+    got = [m.mean, m.second, m.slope_mean, m.slope_second, m.slope_fourth]
+    assert got == pytest.approx(wanted, rel=1e-10, abs=1e-12)
+    assert theory.hermite(phi, 4) == pytest.approx(
+        [normal @ (value * h) for h in (1, x, (x * x - 1) / 2**0.5, (x**3 - 3 * x) / 6**0.5)],
+        rel=1e-10,
+        abs=1e-11,
+    )
+
+    if name == "cusp":  # the dual takes minutes: a thousand panels about it, in both directions
+        return
+    c = 0.4
+    given = np.exp(-0.5 * (x - c * x[:, None]) ** 2 / (1 - c * c)) / np.sqrt(1 - c * c)
+    wanted = [normal @ (f * (given @ (weight * f))) for f in (value, slope)]
+    assert theory.dual(phi)(1.0, 1.0, c) == pytest.approx(wanted, rel=1e-10)
+
+
 def test_each_call_of_a_factory_is_its_own_function():
     # Lambdas that share code and differ in a closed-over number.
     for a in (0.1, 0.4):
