@@ -178,6 +178,17 @@ class Chain:
         call = clip_call(self.clip, stacked)
         return optax.identity() if call is None else call.made()
 
+    @property
+    def clips_above(self) -> float | None:
+        """The norm of the whole gradient above which clipping acts; None where that does not tell.
+
+        Example:
+          >>> Chain(clip="global_norm:1.5").clips_above, Chain(clip="value:1.5").clips_above
+          (1.5, None)
+        """
+        kind, numbers, _ = described(self.clip, "clipping")
+        return float(numbers[0]) if kind == "global_norm" else None
+
     def expression(
         self,
         learning_rate: float | int | None = None,

@@ -78,17 +78,17 @@ def _judged_by_loss(summary: Summary) -> Conclusion:
     points = []
     for entry in summary.base:
         faults = [str(finding) for finding in entry.findings if finding.fault]
-        said = "it diverges at every learning rate tried"
+        said = "It diverges at every learning rate tried"
         if not entry.diverged.all():
-            said = f"it ends at a test loss of {entry.ended}"
+            said = f"It ends at a test loss of {entry.ended}"
         gradient = f"At the start the gradient {folds(entry.start.rate)}"
-        points.append((f"As it is: {entry.label}", ". ".join([said, gradient, *faults])))
+        points.append((entry.label, ". ".join([said, gradient, *faults])))
     for word in ("helps", "not shown to help", "harms"):
         of_word = [e.verdict for e in tried if e.verdict is not None and e.verdict.word == word]
         if of_word:
             said = "; ".join(f"{verdict.label}, {verdict.said}" for verdict in of_word)
             points.append((word, said))
-    return Conclusion(title, tuple((_capital(head), f"{_capital(text)}.") for head, text in points))
+    return Conclusion(title, tuple((_capital(head), f"{text}.") for head, text in points))
 
 
 def as_plain(summary: Summary) -> dict[str, Any]:

@@ -136,18 +136,19 @@ def _losses(summary: Summary) -> str:
             for kind, entries, names in _by_activation(summary)
         ]
     for entry in summary.base:
-        treated = sorted(summary.remedies(entry.label), key=lambda e: e.remedy)
-        for part in _panels(treated, LINES - 1):
+        for part in _panels(_treated(summary, entry), LINES - 1):
             names = ["as it is", *(e.remedy for e in part)]
             plots.append(_figures.losses(entry.label, [entry, *part], names, *scale))
     caption = (
         "Training loss by step at each configuration's best learning rate; mean over seeds, "
         "shaded from the least to the largest."
     )
+    numbers = summary.yardstick.score == "explained variance"
+    known = "the answers' mean" if numbers else "how often each answer comes"
     if math.isfinite(baseline):
         caption = (
             "<b>A line that stays on the dotted one has learned nothing:</b> that is the loss of "
-            f"one who knows only how often each answer comes, {baseline:.3g}. {caption}"
+            f"one who knows only {known}, {baseline:.3g}. {caption}"
         )
     return _section("How they learned", _grid("four", plots, caption))
 
@@ -158,7 +159,7 @@ def _arrivals(summary: Summary) -> str:
         groups = [
             (entry.label, [entry, *part], ["as it is", *(e.remedy for e in part)])
             for entry in summary.base
-            for part in _panels(summary.remedies(entry.label), LINES - 1)
+            for part in _panels(_treated(summary, entry), LINES - 1)
         ] or groups
     groups = [group for group in groups if any(entry.depth for entry in group[1])]
     if not groups:
@@ -256,6 +257,11 @@ def _panels(entries: Sequence[Entry], lines: int) -> list[Sequence[Entry]]:
     return [entries[k : k + lines] for k in range(0, len(entries), lines)]
 
 
+def _treated(summary: Summary, entry: Entry) -> list[Entry]:
+    """The entry's remedies, in an order that no result changes."""
+    return sorted(summary.remedies(entry.label), key=lambda e: e.remedy)
+
+
 def _by_activation(summary: Summary) -> list[tuple[str, list[Entry], list[str]]]:
     """(activation, its plain entries, the rest of their labels), whatever the results were.
 
@@ -317,7 +323,7 @@ def _grid(kind: str, plots: list[str], caption: str) -> str:
 
 
 def _caption(text: str) -> str:
-    return f'<p class="caption">{text}</p>'
+    return f'<p class="caption">{text.replace(" %", "&nbsp;%")}</p>'
 
 
 def _seconds(attrs: dict) -> str:
@@ -336,8 +342,9 @@ def _value(value: object) -> str:
 
 
 def _prose(text: str) -> str:
-    """Words with their powers raised: e^0.31, and 1.2e-05 as 1.2 × 10⁻⁵."""
+    """Words with their powers raised: e^0.31, and 1.2e-05 as 1.2 × 10⁻⁵; minus signs as such."""
     text = re.sub(r"e\^(\d+(?:\.\d+)?)", r"e<sup>\1</sup>", _text(text))
+    text = re.sub(r"(?<=[ (])-(?=\d)", "−", text).replace(" %", "&nbsp;%")
 
     def power(found: re.Match[str]) -> str:
         return f"{found[1]} × 10<sup>{int(found[2])}</sup>".replace("-", "−")

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import errno
 import io
 import json
 import os
@@ -53,11 +54,8 @@ def save(dataset: xr.Dataset, path: str | Path) -> None:
     # Through memory: a process in which HDF5 met a full disk does not end well.
     whole = io.BytesIO()
     dataset.to_netcdf(whole, engine="h5netcdf")
-    try:
-        with replacing(Path(path)) as temporary:
-            temporary.write_bytes(whole.getvalue())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(whole.getvalue())
 
 
 def load(path: str | Path) -> xr.Dataset:
@@ -85,16 +83,25 @@ def load(path: str | Path) -> xr.Dataset:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A context that gives a temporary path and, if all went well, renames it to the real one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A context that gives a temporary path and, if all went well, renames it to the real one.
+
+    Raises:
+      OSError: the disk is full or not writable, with the real path as its file name; what was there
+        is there still.
+    """
     temporary = path.with_name(f".{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:
+        code = error.errno or errno.EIO
+        raise OSError(code, error.strerror or str(error), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # as in a folder that cannot be written to
+            temporary.unlink(missing_ok=True)
 
 
 #: Letters of a part's file name; a file system takes 255 bytes, ending and all.

@@ -84,8 +84,9 @@ def compare(
     and is trained plain and with every remedy.
 
     Given an output folder, each program's results are saved there (whole or not at all) as soon as
-    it is done and `results.nc` at the end; the same call made again, after whatever ended the
-    first, trains only what is missing and returns the same numbers. In several processes
+    it is done, where the running one stands every half minute, and `results.nc` at the end; the
+    same call made again, after whatever ended the first, trains only what is missing and returns
+    the same numbers. In several processes
     (`jax.distributed`) each trains its share of the points and the folder must be one that all of
     them see.
 

@@ -57,6 +57,7 @@ class Runner:
 
         if stored is not None and stored.exists():
             tell("resume", steps)
+            _forget(stored)
             return results.load(stored)
         each = [entry.points(self.seeds) for entry in entries]
         points = jax.tree.map(lambda *leaves: np.concatenate(leaves), *each)
@@ -69,7 +70,7 @@ class Runner:
             if jax.process_index() == 0:
                 results.save(part, stored)
             meet(f"{name} is saved")
-            _shard(stored, jax.process_index()).unlink(missing_ok=True)
+            _forget(stored)
         return part
 
     def _history(
@@ -79,7 +80,10 @@ class Runner:
         processes = jax.process_count()
         settings = {"tell": tell, "memory": self.memory}
         if self.spread is not None:
-            return train(program, points, examples, spread=self.spread, **settings)
+            # No process has the whole of a model that is spread over several.
+            where = _running(stored) if stored is not None and processes == 1 else None
+            return train(program, points, examples, spread=self.spread, resume=where, **settings)
+        settings["resume"] = None if stored is None else _running(stored)
         devices = devices_here(self.devices)
         if processes == 1:
             return train(program, points, examples, devices=devices, **settings)
@@ -88,7 +92,7 @@ class Runner:
             raise ValueError(msg)
         count = np.size(points.learning_rate)
         mine = share(count, processes=processes, process=jax.process_index())
-        shard = _shard(stored, jax.process_index())
+        shard = _shard(stored)
         if len(mine) and not shard.exists():
             own = jax.tree.map(lambda leaf: leaf[mine], points)
             _save_history(train(program, own, examples, devices=devices, **settings), shard)
@@ -175,8 +179,21 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return columns
 
 
-def _shard(stored: Path, process: int) -> Path:
-    return stored.with_name(f"{stored.stem}.{process}.npz")
+def _shard(stored: Path, process: int | None = None) -> Path:
+    """Where a process, by default this one, keeps its share of a program's results."""
+    number = jax.process_index() if process is None else process
+    return stored.with_name(f"{stored.stem}.{number}.npz")
+
+
+def _running(stored: Path) -> Path:
+    """Where this process keeps how far it has come in a program."""
+    return stored.with_name(f"{stored.stem}.{jax.process_index()}.running.npz")
+
+
+def _forget(stored: Path) -> None:
+    """Remove what a finished program needs no more."""
+    for left in (_shard(stored), _running(stored)):
+        left.unlink(missing_ok=True)
 
 
 _PROFILE = "profile:"

@@ -113,7 +113,10 @@ def chunk(program: Program, *, probed: bool) -> Callable[..., tuple[Carry, Chunk
         stream = jax.random.key(seed)
 
         def inputs(carry: Carry, number: jax.Array, drawn: jax.Array) -> tuple[Any, ...]:
-            batch = jax.tree.map(lambda leaf: leaf[drawn], examples.train)
+            # All of them are there, which XLA would check element by element.
+            batch = jax.tree.map(
+                lambda leaf: leaf.at[drawn].get(mode="promise_in_bounds"), examples.train
+            )
             return carry.params, carry.state, batch, jax.random.fold_in(stream, number)
 
         def step(
@@ -126,7 +129,9 @@ def chunk(program: Program, *, probed: bool) -> Callable[..., tuple[Carry, Chunk
                 value, grads = value / scale, jax.tree.map(lambda g: g / scale, grads)
                 flow = [of_step.scale(1 / scale) for of_step in flow]
             norm, clipping, clipped = _norm(grads), carry.clipping, jnp.zeros(())
-            if clips:
+            if chain.clips_above is not None:  # told without another pass over the gradients
+                clipped = (norm > chain.clips_above).astype(jnp.float32)
+            elif clips:
                 smaller, clipping = clip.update(grads, carry.clipping, carry.params)
                 clipped = (_norm(smaller) < norm).astype(jnp.float32)
             # A dynamic loss scale passes over gradients that overflow; else they end a training.

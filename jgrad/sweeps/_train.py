@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from ._batches import batches
 from ._layout import Spread
 from ._program import Point, Program, check_batch
 from ._record import profiles
+from ._snapshot import PAUSE, Snapshot, keep, kept
 from ._step import Carry, Examples, chunk, start
 
 #: Bytes of a CPU's cache that one core can count on.
@@ -62,6 +64,7 @@ def train(
     devices: Sequence[Any] | None = None,
     memory: int | None = None,
     spread: Spread | None = None,
+    resume: Path | None = None,
 ) -> History:
     """Train every point with one compilation.
 
@@ -82,6 +85,8 @@ def train(
       memory: bytes that one device may take; by default nine tenths of what it has, or of what the
         machine has free.
       spread: lay one model over a mesh, in place of points over devices.
+      resume: a file where the training is kept while it runs, every `_snapshot.PAUSE` seconds or
+        so; if it is there, the training goes on from it, to the same bits. It stays there.
 
     Raises:
       ValueError: there are no points, fewer examples than a batch, or a group of one point alone
@@ -99,26 +104,35 @@ def train(
     compiled = run.compile(_memory(run.devices) if memory is None else memory)
     compile_seconds = time.monotonic() - began
 
-    began = time.monotonic()
-    told, structure = [], jax.tree.structure(None)
-    for first in range(0, program.steps, program.chunk):
+    began = saved = time.monotonic()
+    reached = Snapshot(0, run.layout, run.carry, [])
+    if resume is not None:
+        reached = kept(resume, reached) or reached
+    run.carry, told, structure = reached.carry, [*reached.told], jax.tree.structure(None)
+    for first in range(reached.step, program.steps, program.chunk):
         if told and not run.any_alive:
             told.append(_nothing(told[-1], structure))
         else:
             leaves, structure = jax.tree.flatten(compiled(first))
             told.append([np.asarray(leaf)[:count] for leaf in leaves])
-        tell("train", first + program.chunk)
-    kept = structure.unflatten(np.stack(leaves, axis=1) for leaves in zip(*told, strict=True))
-    flow = None if kept.flow is None else jax.tree.map(jnp.asarray, kept.flow)
+        done = first + program.chunk
+        # Where nothing is left to train, there is nothing to go on with.
+        left = done < program.steps and run.any_alive
+        if resume is not None and left and time.monotonic() - saved >= PAUSE:
+            keep(resume, Snapshot(done, run.layout, run.carry, told))
+            saved = time.monotonic()
+        tell("train", done)
+    whole = structure.unflatten(np.stack(leaves, axis=1) for leaves in zip(*told, strict=True))
+    flow = None if whole.flow is None else jax.tree.map(jnp.asarray, whole.flow)
     along, sites = profiles(flow, program.objective.scope)
-    steps_alive = kept.alive_steps.sum(1)
+    steps_alive = whole.alive_steps.sum(1)
     return History(
-        train_loss=kept.train_loss,
-        test_loss=kept.judged.loss,
-        test_score=kept.judged.score,
-        gradient_norm=kept.gradient_norm,
-        clip_share=kept.clip_share,
-        sharpness=kept.sharpness,
+        train_loss=whole.train_loss,
+        test_loss=whole.judged.loss,
+        test_score=whole.judged.score,
+        gradient_norm=whole.gradient_norm,
+        clip_share=whole.clip_share,
+        sharpness=whole.sharpness,
         diverged_at=np.where(steps_alive < program.steps, steps_alive, np.nan),
         profiles={
             name: values.reshape(count, len(told), -1) if flow is None else values
@@ -150,7 +164,9 @@ class _Run:
         self.examples = jax.tree.map(jnp.asarray, examples)
         self.train_count = len(jax.tree.leaves(examples.train)[0])
         self.carry: Carry | None = None
-        self.next: jax.Array | None = None
+        self.layout: tuple[int, ...] = ()
+        #: The number of a step, and the batches from there on.
+        self.next: tuple[int, jax.Array] | None = None
 
     @property
     def any_alive(self) -> bool:
@@ -244,23 +260,25 @@ class _Run:
             def place(drawn):
                 return jax.device_put(drawn, of_each)
 
-        def drawn(first: int) -> jax.Array:
-            return place(self._drawn(np.asarray(points.seed), first))
+        def drawn(first: int) -> tuple[int, jax.Array]:
+            return first, place(self._drawn(np.asarray(points.seed), first))
 
         # A chunk hands its carry on as it lies, so that the next one takes it without a copy.
         lies = jax.tree.map(lambda leaf: leaf.sharding, carry)
         self.next = drawn(0)
-        arguments = (carry, seeds, rates, np.uint32(0), self.next, examples)
+        arguments = (carry, seeds, rates, np.uint32(0), self.next[1], examples)
         compiled = (
             jax.jit(fn, donate_argnums=0, out_shardings=(lies, everywhere))
             .lower(*arguments)
             .compile()
         )
-        self.carry = carry
+        self.carry, self.layout = carry, (groups, width)
 
         def advance(first: int) -> Any:
+            if self.next is None or self.next[0] != first:
+                self.next = drawn(first)
             self.carry, left = compiled(
-                self.carry, seeds, rates, np.uint32(first), self.next, examples
+                self.carry, seeds, rates, np.uint32(first), self.next[1], examples
             )
             following = first + self.program.chunk
             if following < self.program.steps:
@@ -302,13 +320,18 @@ class _Run:
 
 
 def _even(count: int, most: int) -> int:
-    """The size of as few groups as there can be of `count` points, at most `most` in each.
+    """The size, at most `most`, of the groups into which `count` points go with fewest to spare.
+
+    Of several the largest, and none below half of `most`: points at once share what a step costs
+    whatever it holds, and the last group is filled up with repetitions.
 
     Example:
-      >>> _even(10, 4), _even(10, 5), _even(3, 8)
-      (4, 5, 3)
+      >>> _even(10, 4), _even(16, 3), _even(3, 8)
+      (2, 2, 3)
     """
-    return -(-count // -(-count // most))
+    most = min(most, count)
+    sizes = range(most, -(-most // 2) - 1, -1)
+    return min(sizes, key=lambda size: -(-count // size) * size)
 
 
 def _padded(points: Point, multiple: int) -> Point:

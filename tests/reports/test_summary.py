@@ -194,7 +194,7 @@ def test_a_loss_alone_is_ranked_by_the_loss():
     assert summary["helps"].ended == "0.1 ± 0.000153"
     said = reports.conclude(summary)
     assert said.title == "1 of 2 remedies helps: helps."
-    assert dict(said.points)["Harms"].startswith("Harms, test loss worse by 0.40")
+    assert dict(said.points)["Harms"].startswith("harms, test loss worse by 0.40")
     page = reports.page(summary)
     assert "accuracy" not in page
     assert "test loss" in page

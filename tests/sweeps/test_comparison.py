@@ -10,7 +10,7 @@ import pytest
 
 from jgrad import results, sweeps
 from jgrad.models import MLP
-from jgrad.sweeps import Comparison, Trial, compare, vary
+from jgrad.sweeps import Comparison, Trial, _train, compare, vary
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -142,7 +142,9 @@ def test_told_on_the_host_between_chunks(whole):
 @pytest.mark.parametrize(
     "stop_after", [4, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 8, 12))]
 )
-def test_a_stopped_run_ends_with_the_same_bits(whole, tmp_path, stop_after):
+def test_a_stopped_run_ends_with_the_same_bits(whole, tmp_path, stop_after, monkeypatch):
+    """The program in which it was stopped goes on from its last chunk."""
+    monkeypatch.setattr(_train, "PAUSE", 0.0)
     dataset, _, _ = whole
     count = 0
 
@@ -156,7 +158,11 @@ def test_a_stopped_run_ends_with_the_same_bits(whole, tmp_path, stop_after):
         compare(small(), output=tmp_path, progress=stop)
     told = []
     again = compare(small(), output=tmp_path, progress=told.append)
-    assert sum(p.stage == "resume" for p in told) == stop_after // 3
+    done, chunks = divmod(stop_after, 3)
+    assert [p.stage for p in told[: done + 1]] == ["resume"] * done + ["compile"]
+    assert [p.step for p in told[done + 1 :] if p.index == done] == ([8] if chunks else [4, 8])
+    names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert not [name for name in names if "running" in name or name.endswith(".part")]
     same_numbers(again, dataset)
     same_numbers(results.load(tmp_path / "results.nc"), dataset)
 
@@ -197,6 +203,8 @@ def test_killed_outright_and_started_again(whole, tmp_path):
         "from jgrad.models import MLP\n"
         "from jgrad.sweeps import Trial\n"
         "from jgrad.optim import Chain\n"
+        "from jgrad.sweeps import _train\n"
+        "_train.PAUSE = 0.0\n"
         f"compare(Comparison(**{SMALL!r}), output=sys.argv[1],\n"
         "        progress=lambda p: print(p.stage, p.index, flush=True))\n"
     )
@@ -211,6 +219,7 @@ def test_killed_outright_and_started_again(whole, tmp_path):
     told = []
     same_numbers(compare(small(), output=tmp_path, progress=told.append), dataset)
     assert [p.stage for p in told[:2]] == ["resume", "resume"]
+    assert [(p.stage, p.step) for p in told[2:4]] == [("compile", 0), ("train", 8)]
 
 
 @pytest.mark.parametrize(
