@@ -282,6 +282,23 @@ def test_float64_and_bfloat16():
     assert half.dtype == jnp.bfloat16
 
 
+def test_memory_beyond_the_result_is_that_of_one_turn():
+    """One 8-batch's need is what the program for 8 examples takes: temporaries and result."""
+    w = jnp.sin(jnp.arange(48.0 * 48)).reshape(48, 48) / 5
+
+    def taken(batch, batch_size):
+        run = jax.jit(
+            jacobians.jacobian(lambda x: jnp.tanh(jnp.tanh(x @ w) @ w), "auto", batch_size)
+        )
+        found = run.lower(jnp.zeros((batch, 48))).compile().memory_analysis()
+        return found.temp_size_in_bytes, found.output_size_in_bytes
+
+    need = sum(taken(8, None))
+    assert taken(67, None)[0] > 2 * need
+    for batch in (64, 67, 515):
+        assert taken(batch, 8)[0] <= 1.5 * need
+
+
 def test_only_one_mode_exists():
     def looped(x):
         """A while loop with a traced bound: forward mode only, [4] -> [1]."""
