@@ -155,11 +155,26 @@ def claim(path: str | Path, identity: Mapping[str, Any]) -> Folder:
     except json.JSONDecodeError:
         found = {}
     if found != wanted:
+        there, here = _flat(found), _flat(wanted)
         differing = [
-            f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} here"
-            for name in sorted({*found, *wanted})
-            if found.get(name) != wanted.get(name)
+            f"{name}: {there.get(name)!r} there, {here.get(name)!r} here"
+            for name in sorted({*there, *here})
+            if there.get(name) != here.get(name)
         ]
         msg = f"{folder} holds another run's results ({'; '.join(differing[:3])}); choose another"
         raise ValueError(msg)
     return Folder(folder)
+
+
+def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """What is in nested mappings, by its path.
+
+    Example:
+      >>> _flat({"a": {"b": 1}, "c": [2]})
+      {'a.b': 1, 'c': [2]}
+    """
+    flat = {}
+    for name, value in tree.items():
+        inner = isinstance(value, Mapping)
+        flat |= _flat(value, f"{path}{name}.") if inner else {f"{path}{name}": value}
+    return flat

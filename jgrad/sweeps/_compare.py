@@ -211,6 +211,8 @@ def _plain(value: Any) -> Any:
     if callable(value):
         name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
         return f"{name} {_code(getattr(value, '__code__', None))[:8]}"
+    if value is None:
+        return None
     leaves, structure = jax.tree.flatten(value)
     return value if leaves == [value] else [str(structure), *map(_plain, leaves)]
 

@@ -188,7 +188,7 @@ def test_another_runs_folder_is_refused(whole):
     _, folder, _ = whole
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(
-        ValueError, match=r"another run's results \(base: .*'depth': 3.* there, .*'depth': 2.* here"
+        ValueError, match=r"another run's results \(base.model.depth: 3 there, 2 here\); choose"
     ):
         compare(small(depth=2), output=folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
