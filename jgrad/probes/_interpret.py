@@ -195,7 +195,10 @@ def _probed(
         a, pullback = jax.vjp(phi, z, params)
 
         def seen():
-            slope = at_least_float32(pullback(jnp.ones_like(a))[0])
+            # In a branch φ is run again: what its derivative needs would else be written to memory
+            # for the branch to read, whether it is taken or not.
+            _, slopes = jax.vjp(phi, z, params) if sometimes else (a, pullback)
+            slope = at_least_float32(slopes(jnp.ones_like(a))[0])
             wide = at_least_float32(z)
 
             def logs():
