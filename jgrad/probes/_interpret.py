@@ -218,7 +218,8 @@ def _probed(
 
         def seen():
             slope, _ = pullback(jnp.ones_like(da))
-            view = Backward(*map(at_least_float32, (da, dz, slope)), site.unit_axis)
+            wide_da, wide_dz, wide_slope = map(at_least_float32, (da, dz, slope))
+            view = Backward(wide_da, wide_dz, wide_slope, site.unit_axis)
             return sums(_terms("backward", measures, view), site.unit_axis)
 
         measured = measured | _unless(is_off, seen, da)
