@@ -34,8 +34,10 @@ def dual(phi: Elementwise | str, *, kinks: tuple[float, ...] | None = None) -> D
     """The dual of φ: a function (q11, q22, q12) -> (E φ(u)φ(v), E φ'(u)φ'(v)), floats.
 
     By closed form for the catalogue entries that `theory.traceable.DUALS` lists, else by nested
-    quadrature split at the kinks; to about 1e-12 either way. Where φ jumps, φ' is the slope beside
-    the jump, as autodiff has it, so the second number is no longer the derivative of the first.
+    quadrature split at the kinks; to about 1e-12 either way. Tens of milliseconds, but a minute
+    for a φ whose slope has a root or a logarithm away from 0, as |z - 1|^1.5. Where φ jumps, φ' is
+    the slope beside the jump, as autodiff has it, so the second number is no longer the derivative
+    of the first.
 
     Args:
       phi: a name, a catalogue function, or any elementwise JAX function.
