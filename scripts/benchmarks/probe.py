@@ -129,7 +129,7 @@ def tracing(models: Sequence[str], rounds: int) -> None:
 @contextlib.contextmanager
 def uncached():
     """Without the compilations that are kept on the disk."""
-    kept = jax.config.read("jax_enable_compilation_cache")
+    kept = jax.config.values["jax_enable_compilation_cache"]
     try:
         jax.config.update("jax_enable_compilation_cache", False)
         compilation_cache.reset_cache()  # it has made up its mind, once for the process
