@@ -212,8 +212,10 @@ def shattering(depth: int, scale: float | None = None) -> float:
 
     2^-depth without skips (Balduzzi et al., 2017, arXiv:1702.08591, Theorem 1), ((1 + s²/2)/
     (1 + s²))^depth with blocks x + s V relu(W x) of unit gain. A correction to how that is often
-    read: in a plain network gates are not independent, inputs merge (c → 1) and gradients correlate
-    ever more; what realises 2^-depth is batch normalisation, which keeps inputs apart.
+    read: in a plain network gates are not independent. Inputs merge, at an angle of about 3π/l at
+    layer l, each layer keeps 1 - angle/π of the correlation, and so it falls as a power of the
+    depth, towards depth⁻³, far slower than 2^-depth. What realises 2^-depth is batch normalisation,
+    which keeps inputs apart.
 
     Example:
       >>> shattering(4), shattering(4, scale=1.0)
