@@ -12,6 +12,8 @@ from ._convolutions import convolves as convolves
 from ._convolutions import relaid as relaid
 from ._elementwise import is_broadcast as is_broadcast
 from ._elementwise import is_elementwise as is_elementwise
+from ._elementwise import is_float as is_float
+from ._elementwise import is_inexact as is_inexact
 from ._elementwise import is_pointwise as is_pointwise
 from ._elementwise import is_reduction as is_reduction
 from ._graph import Graph as Graph

@@ -15,9 +15,7 @@ ends at the first of them and another one starts there.
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-import jax.numpy as jnp
-
-from ._elementwise import is_broadcast, is_elementwise
+from ._elementwise import is_broadcast, is_elementwise, is_float
 from ._graph import Graph
 from ._tap import tap_name
 
@@ -73,18 +71,13 @@ def _regions(graph: Graph) -> dict[int, list[int]]:
             continue
         roots = {root.get(v, v) for v in full}
         z = roots.pop()
-        if roots or not _is_float(graph, z):
+        if roots or not is_float(graph, z):
             continue
         if any(depends(graph, v, z) for v in node.inputs if v not in full):
             continue
         root[result] = z
         regions.setdefault(z, []).append(k)
     return regions
-
-
-def _is_float(graph: Graph, v: int) -> bool:
-    dtype = getattr(graph.avals[v], "dtype", None)
-    return dtype is not None and jnp.issubdtype(dtype, jnp.floating)
 
 
 def depends(graph: Graph, v: int, on: int, without: Iterable[int] = ()) -> bool:

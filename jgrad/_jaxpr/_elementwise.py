@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ._graph import Graph, Node
 
@@ -49,6 +50,21 @@ def is_pointwise(graph: Graph, node: Node) -> bool:
     if node.kind in ("custom_jvp", "custom_vjp"):
         return _body_is_elementwise(node)
     return node.kind == "plain" and _suits_scalars(node, tuple(aval.dtype for aval in operands))
+
+
+def is_float(graph: Graph, v: int) -> bool:
+    """Whether the value holds floating-point numbers."""
+    return _is_of(graph, v, jnp.floating)
+
+
+def is_inexact(graph: Graph, v: int) -> bool:
+    """Whether a gradient can come to the value: it holds real or complex numbers."""
+    return _is_of(graph, v, jnp.inexact)
+
+
+def _is_of(graph: Graph, v: int, kind: Any) -> bool:
+    dtype = getattr(graph.avals[v], "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, kind)
 
 
 def is_reduction(graph: Graph, node: Node) -> bool:

@@ -8,10 +8,9 @@ from typing import Literal, get_args
 
 import jax.numpy as jnp
 
-from jgrad._jaxpr import Graph, Node, depends, scan_split, selected, tap_name
+from jgrad._jaxpr import Graph, Node, depends, is_inexact, scan_split, selected, tap_name
 
 from ._sites import Found, Role, Site, find
-from ._uses import is_float
 
 #: What to do with an activation inside something that cannot be entered.
 Opaque = Literal["raise", "allow"]
@@ -301,7 +300,7 @@ def _amended(site: Site, amend: Amend) -> Site:
 
 def _flowing(graph: Graph, values: Iterable[int]) -> set[int]:
     """Those of the values through which a gradient can come: no integers, no random keys."""
-    return {v for v in values if is_float(graph, v)}
+    return {v for v in values if is_inexact(graph, v)}
 
 
 def _scan_live(body: Graph, live: set[int], carried: Sequence[int]) -> set[int]:

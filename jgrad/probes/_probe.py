@@ -91,7 +91,7 @@ def value_grad_and_flow(
 
     Raises:
       ValueError: no activation was found; one sits where the probe cannot go; every is below 1.
-      TypeError: the loss is not a real scalar.
+      TypeError: the loss is not a real scalar; what is differentiated holds integers.
 
     Example:
       >>> def loss(w, x):
@@ -129,6 +129,7 @@ def value_grad_and_flow(
 
     def probe(loss, args, nums, step, *, has_aux):
         graph, out_tree = trace_call(loss, args)
+        _check_differentiable(args, nums)
         _check_scalar(graph, out_tree, has_aux)
         chosen = choose(measures)
         active = [k in nums for k, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
@@ -182,6 +183,17 @@ def _positions(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
             msg = f"argnums={argnums} for a call with {count} arguments"
             raise ValueError(msg)
     return tuple(k % count for k in nums)
+
+
+def _check_differentiable(args: Sequence[Any], nums: Sequence[int]) -> None:
+    for k in nums:
+        for leaf in jax.tree.leaves(args[k]):
+            if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+                msg = (
+                    f"gradients are with respect to real or complex numbers; argument {k} holds "
+                    f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}. argnums says which to take"
+                )
+                raise TypeError(msg)
 
 
 def _check_scalar(graph: Graph, out_tree: Any, has_aux: bool) -> None:

@@ -133,7 +133,7 @@ def proportional(values: np.ndarray, others: np.ndarray) -> bool:
 
 
 def is_exponential(sampled: Sampled) -> bool:
-    """Whether the slope is everywhere the same multiple of the value, and no line is straight."""
+    """Whether it is c·eᵏˣ: its slope is everywhere the same multiple of its value."""
     values, slopes = (part.astype(np.float64) for part in sampled)
     near = np.abs(IDENTIFY_GRID) <= 8
     values, slopes = values[near], slopes[near]

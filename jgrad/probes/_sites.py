@@ -21,6 +21,7 @@ from jgrad._jaxpr import (
     chains,
     cone,
     is_broadcast,
+    is_float,
     is_reduction,
     tap_name,
 )
@@ -38,7 +39,7 @@ from ._sampled import (
     same,
     samples,
 )
-from ._uses import Origin, Uses, comes_back_to, has_sums_off, is_float, meets_sums_of, size
+from ._uses import Origin, Uses, comes_back_to, has_sums_off, meets_sums_of, size
 
 #: What a site is for. Only activations are probed; the others are listed by `sites(..., all=True)`.
 Role = Literal["activation", "normaliser", "softmax", "loss", "constant", "passed over"]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgrad._jaxpr import Graph, Node, bind, is_broadcast, is_pointwise, is_reduction
+from jgrad._jaxpr import Graph, Node, bind, is_broadcast, is_float, is_pointwise, is_reduction
 
 
 class Uses:
@@ -204,8 +204,3 @@ def _moves(graph: Graph, node: Node, v: int) -> bool:
 def size(graph: Graph, v: int) -> int:
     """How many elements the value has."""
     return int(np.prod(getattr(graph.avals[v], "shape", ()), dtype=np.int64))
-
-
-def is_float(graph: Graph, v: int) -> bool:
-    """Whether the value holds floating-point numbers."""
-    return jnp.issubdtype(graph.avals[v].dtype, jnp.floating)

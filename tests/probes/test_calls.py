@@ -93,3 +93,28 @@ def test_a_batch_of_no_examples():
     (site,) = flow.values()
     assert float(site.count) == 0
     assert "no gradient comes through" in str(flow)
+
+
+def test_complex_parameters():
+    def of_complex(w, x):
+        return jnp.sum(jnp.tanh((x @ w).real) ** 2)
+
+    w = W + 0.5j * normal(3, 3, 4)
+    value, grads, flow = jax.jit(probes.value_grad_and_flow(of_complex))(w, X)
+    close((value, grads), jax.value_and_grad(of_complex)(w, X))
+    assert [site.activation for site in flow.sites] == ["tanh"]
+
+
+def test_nothing_comes_through_integers_and_keys():
+    def dropped(w, x, key):
+        h = jax.nn.relu(x @ w)
+        return jnp.sum(jnp.where(jax.random.bernoulli(key, 0.5, h.shape), h, 0.0))
+
+    # uniform numbers have a relu in them; it stays as it is
+    key = jax.random.key(5)
+    assert len(probes.sites(dropped)(W, X, key)) == 1
+    kept = jax.random.bernoulli(key, 0.5, (8, 4))
+    rewritten = probes.rewrite(dropped, {"relu": "tanh"})
+    close(rewritten(W, X, key), jnp.sum(jnp.where(kept, jnp.tanh(X @ W), 0.0)))
+    with pytest.raises(TypeError, match=r"argument 0 holds int32\[3, 4\]"):
+        probes.value_grad_and_flow(loss)(jnp.ones((3, 4), jnp.int32), X)
