@@ -23,17 +23,8 @@ from ._sums import Term, shapes, sums
 Sums = Mapping[str, jax.Array]
 
 
-def sinks(
-    sites: Sequence[Site], measures: Sequence[Measure], off: jax.Array | None = None
-) -> tuple[Sums, ...]:
-    """Zeros of the shapes in which the sites' sums come out, [*steps, ...] each.
-
-    Args:
-      sites: the sites.
-      measures: what is measured at them.
-      off: where given, 1 for a pass in which nothing is to be measured, else 0. Sites are told by
-        their sinks, which come everywhere: it stands in the place of a count of visits.
-    """
+def sinks(sites: Sequence[Site], measures: Sequence[Measure]) -> tuple[Sums, ...]:
+    """Zeros of the shapes in which the sites' sums come out, [*steps, ...] each."""
 
     @functools.cache  # a deep network's layers are alike
     def shapes_at(*of_site: Any) -> Mapping[str, jax.ShapeDtypeStruct]:
@@ -41,11 +32,10 @@ def sinks(
 
     def sink(site: Site) -> Sums:
         of_site = shapes_at(site.shape, site.dtype, site.unit_axis, site.traced)
-        zeros = {
+        return {
             name: jnp.zeros((*site.steps, *sum_.shape), sum_.dtype)
             for name, sum_ in of_site.items()
         }
-        return zeros if off is None else zeros | {"visits": zeros["visits"] + off}
 
     return tuple(map(sink, sites))
 
@@ -121,16 +111,8 @@ def run(
     return _jaxpr.evaluate(plan.graph, args, at_node)
 
 
-def measuring(
-    sites: Sequence[Site], measures: Sequence[Measure], *, sometimes: bool = False
-) -> AtSite:
-    """At a site, φ with a sink as its extra: the sink's gradient is the site's sums.
-
-    Args:
-      sites: the sites.
-      measures: what is measured at them.
-      sometimes: whether the sinks say in which passes.
-    """
+def measuring(sites: Sequence[Site], measures: Sequence[Measure]) -> AtSite:
+    """At a site, φ with a sink as its extra: the sink's gradient is the site's sums."""
     # Equal sites share one function, and `jit` remembers its trace and those of its derivatives: a
     # deep network's layers are traced once. It compiles nothing: under the caller's jit it is a
     # call in the caller's program, and XLA inlines it.
@@ -142,7 +124,7 @@ def measuring(
         site = sites[index]
         key = (phi, site.unit_axis, site.traced)
         if key not in shared:
-            shared[key] = jax.jit(_probed(phi, found, site, measures, sometimes))
+            shared[key] = jax.jit(_probed(phi, found, site, measures))
         return shared[key](z, params, sink)
 
     return at_site
@@ -179,11 +161,7 @@ def scalar_function(graph: Graph, found: Found) -> ScalarFunction:
 
 
 def _probed(
-    phi: Callable[..., jax.Array],
-    found: Found,
-    site: Site,
-    measures: Sequence[Measure],
-    sometimes: bool,
+    phi: Callable[..., jax.Array], found: Found, site: Site, measures: Sequence[Measure]
 ) -> Callable[..., jax.Array]:
     """`probed(z, params, sink)`: φ with a sink whose gradient is the site's sums."""
 
@@ -191,58 +169,32 @@ def _probed(
     def probed(z, params, _):
         return phi(z, params)
 
-    def forward(z, params, sink):
+    def forward(z, params, _):
         a, pullback = jax.vjp(phi, z, params)
+        slope = at_least_float32(pullback(jnp.ones_like(a))[0])
+        wide = at_least_float32(z)
 
-        def seen():
-            # In a branch φ is run again: what its derivative needs would else be written to memory
-            # for the branch to read, whether it is taken or not.
-            _, slopes = jax.vjp(phi, z, params) if sometimes else (a, pullback)
-            slope = at_least_float32(slopes(jnp.ones_like(a))[0])
-            wide = at_least_float32(z)
+        def logs():
+            return jnp.log(jnp.abs(slope)) if found.phi is None else log_slope(found.phi)(wide)
 
-            def logs():
-                return jnp.log(jnp.abs(slope)) if found.phi is None else log_slope(found.phi)(wide)
-
-            parameter = _mean_of_first(params, wide) if site.traced else None
-            view = Forward(wide, at_least_float32(a), slope, logs, site.unit_axis, parameter)
-            visits = {"visits": jnp.ones((), wide.dtype)}
-            return visits | sums(_terms("forward", measures, view), site.unit_axis)
-
-        is_off = sink["visits"] if sometimes else None
-        return a, (pullback, _unless(is_off, seen, z), is_off)
+        parameter = _mean_of_first(params, wide) if site.traced else None
+        view = Forward(wide, at_least_float32(a), slope, logs, site.unit_axis, parameter)
+        visits = {"visits": jnp.ones((), wide.dtype)}
+        return a, (pullback, visits | sums(_terms("forward", measures, view), site.unit_axis))
 
     def backward(kept, da):
-        pullback, measured, is_off = kept
+        pullback, seen = kept
         dz, dparams = pullback(da)
-
-        def seen():
-            slope, _ = pullback(jnp.ones_like(da))
-            wide_da, wide_dz, wide_slope = map(at_least_float32, (da, dz, slope))
-            view = Backward(wide_da, wide_dz, wide_slope, site.unit_axis)
-            return sums(_terms("backward", measures, view), site.unit_axis)
-
-        measured = measured | _unless(is_off, seen, da)
-        return dz, dparams, jax.tree.map(lambda sum_: _jaxpr.varying_like(sum_, da), measured)
+        slope, _ = pullback(jnp.ones_like(da))
+        wide_da, wide_dz, wide_slope = map(at_least_float32, (da, dz, slope))
+        view = Backward(wide_da, wide_dz, wide_slope, site.unit_axis)
+        seen = seen | sums(_terms("backward", measures, view), site.unit_axis)
+        # A sink is whole, and so must be what comes back for it.
+        seen = jax.tree.map(lambda sum_: _jaxpr.varying_like(_jaxpr.whole(sum_), da), seen)
+        return dz, dparams, seen
 
     probed.defvjp(forward, backward)
     return probed
-
-
-def _unless(is_off: jax.Array | None, seen: Callable[[], Sums], like: jax.Array) -> Sums:
-    """What `seen` gives, as whole as a sink; zeros where it is off, and then it is not run.
-
-    Only measuring stands in the branch: XLA runs a convolution in one many times slower.
-    """
-
-    def whole(sums):
-        # A sink is whole, and so must be what comes back for it.
-        return jax.tree.map(lambda sum_: _jaxpr.varying_like(_jaxpr.whole(sum_), like), sums)
-
-    if is_off is None:
-        return whole(seen())
-    zeros = jax.tree.map(lambda sum_: jnp.zeros(sum_.shape, sum_.dtype), jax.eval_shape(seen))
-    return jax.lax.cond(is_off == 0, lambda: whole(seen()), lambda: whole(zeros))
 
 
 def _mean_of_first(params: Sequence[jax.Array], like: jax.Array) -> jax.Array:

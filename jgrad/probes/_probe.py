@@ -86,8 +86,8 @@ def value_grad_and_flow(
       opaque: "allow" to run what the probe cannot enter as it is, although it holds activations.
       amend: as of `sites`.
       every: with a number n the function that comes back takes the training step's number before
-        loss's arguments, and off every n-th step it measures nothing: the flow then holds no
-        pass.
+        loss's arguments, and off every n-th step it runs the plain program: the flow then holds
+        no pass.
 
     Raises:
       ValueError: no activation was found; one sits where the probe cannot go; every is below 1.
@@ -135,25 +135,37 @@ def value_grad_and_flow(
         active = [k in nums for k, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
         whole, found, seen = plan(graph, active, steps=steps, opaque=opaque, amend=amend)
         _check_found(found, seen)
-        off = None if every is None else jnp.asarray(step % every != 0, jnp.float32)
 
         def probed(differentiated, zeros):
             full = list(args)
             for k, arg in zip(nums, differentiated, strict=True):
                 full[k] = arg
-            at_site = measuring(found, chosen, sometimes=off is not None)
+            at_site = measuring(found, chosen)
             results = run(whole, at_site, jax.tree.leaves(full), dict(enumerate(zeros)))
             out = jax.tree.unflatten(out_tree, results)
             return out if has_aux else (out, None)
 
-        differentiated = tuple(args[k] for k in nums)
-        (value, aux), (grads, sums) = jax.value_and_grad(probed, (0, 1), has_aux=True)(
-            differentiated, sinks(found, chosen, off)
-        )
-        of_sites = {s.key: dict(of_site) for s, of_site in zip(found, sums, strict=True)}
-        passes = jnp.ones((), jnp.float32) if off is None else 1 - off
-        flow = Flow(of_sites, passes, found, order_of_sums(chosen))
-        return (value, aux) if has_aux else value, grads, flow
+        def measured():
+            differentiated = tuple(args[k] for k in nums)
+            (value, aux), (grads, sums) = jax.value_and_grad(probed, (0, 1), has_aux=True)(
+                differentiated, sinks(found, chosen)
+            )
+            of_sites = {s.key: dict(of_site) for s, of_site in zip(found, sums, strict=True)}
+            flow = Flow(of_sites, jnp.ones((), jnp.float32), found, order_of_sums(chosen))
+            return (value, aux) if has_aux else value, grads, flow
+
+        if every is None:
+            return measured()
+        nothing = jax.eval_shape(measured)[2]
+
+        def idle():
+            value, grads = jax.value_and_grad(loss, nums, has_aux)(*args)
+            return value, grads, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nothing)
+
+        branches = measured, idle
+        if _jaxpr.convolves(graph):
+            branches = tuple(map(_jaxpr.relaid, branches))
+        return jax.lax.cond(step % every == 0, *branches)
 
     return value_grad_and_flow_of_loss if every is None else on_steps
 
