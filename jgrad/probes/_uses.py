@@ -130,7 +130,8 @@ def has_sums_off(graph: Graph, v: int) -> bool:
     u, w = node.inputs
     with jax.ensure_compile_time_eval():
         (out,) = bind(node, [jnp.asarray(n, graph.avals[x].dtype) for n, x in ((3, u), (1, w))])
-    return bool(out == 2) and _are_sums(graph, w, u)
+        difference = bool(out == 2)
+    return difference and _are_sums(graph, w, u)
 
 
 def _are_sums(graph: Graph, v: int, of: int) -> bool:

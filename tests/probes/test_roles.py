@@ -52,6 +52,11 @@ TABLE = {
         ["tanh", "relu", "sigmoid"],
         [],
     ),
+    "logarithms of a softmax, squared": (
+        lambda w, x: jnp.mean(jax.nn.log_softmax(jnp.tanh(x @ w).mean(0) @ w) ** 2),
+        ["tanh"],
+        ["loss", "softmax"],
+    ),
     "squared error": (
         lambda w, x: jnp.mean((jnp.tanh(x @ w) - x) ** 2),
         ["tanh"],
@@ -92,9 +97,12 @@ TABLE = {
 @pytest.mark.parametrize("name", TABLE)
 def test_roles(name):
     loss, activations, others = TABLE[name]
-    found = probes.sites(lambda w: loss(w, X), all=True)(W)
+    listed, within_a_trace = probes.sites(lambda w: loss(w, X), all=True), []
+    jax.eval_shape(lambda w: within_a_trace.extend(listed(w)), W)
+    found = listed(W)
     assert [site.activation for site in found if site.role == "activation"] == activations
     assert sorted(site.role for site in found if site.role != "activation") == others
+    assert list(found) == within_a_trace
 
 
 def test_the_caller_knows_better():
