@@ -55,7 +55,7 @@ TABLE = {
     "logarithms of a softmax, squared": (
         lambda w, x: jnp.mean(jax.nn.log_softmax(jnp.tanh(x @ w).mean(0) @ w) ** 2),
         ["tanh"],
-        ["loss", "softmax"],
+        ["loss", "normaliser", "softmax"],
     ),
     "squared error": (
         lambda w, x: jnp.mean((jnp.tanh(x @ w) - x) ** 2),
