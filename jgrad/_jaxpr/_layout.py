@@ -115,18 +115,18 @@ def scan_split(eqn: jex.JaxprEqn) -> tuple[int, int]:
 
 def rebuild(
     eqn: jex.JaxprEqn,
-    runs: Sequence[Callable[..., Sequence[jax.Array]]],
-    operands: Sequence[jax.Array],
+    runs: Sequence[Callable[..., Sequence[Any]]],
+    operands: Sequence[Any],
     extra: Any,
     *,
     stepped: bool = True,
-) -> Sequence[jax.Array]:
+) -> Sequence[Any]:
     """The equation's outputs, computed with each body replaced by one that takes `extra` too.
 
     Args:
       eqn: a scan, cond, remat, shard_map or a jit that names shardings.
       runs: for each of `bodies(eqn)`, `run(extra, *operands) -> outputs`.
-      operands: the equation's operands.
+      operands: the equation's operands: arrays, or numbers that the program holds.
       extra: a pytree of arrays handed to every body. A scan hands each step its slice along the
         leading axis if `stepped`, else all of it to every step.
       stepped: see `extra`.
@@ -169,7 +169,7 @@ def rebuild(
             raise TypeError(msg)
 
 
-def _place(values: Sequence[jax.Array], shardings: Sequence[Any]) -> list[jax.Array]:
+def _place(values: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
     return [
         value if sharding is None else jax.lax.with_sharding_constraint(value, sharding)
         for value, sharding in zip(values, shardings, strict=True)

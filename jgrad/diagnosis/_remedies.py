@@ -119,5 +119,5 @@ def of_nonfinite() -> tuple[str, ...]:
     """For NaN and inf: smaller steps first, then the place where it was born."""
     return (
         "a smaller learning rate, or clipping by the global norm",
-        "look at the first site named: probes.first_nonfinite tells forward from backward",
+        "look at the first site named: non-finite z was made going forward, δz going backward",
     )

@@ -137,7 +137,7 @@ class ScalarFunction:
     text: Any
     run: Callable[..., jax.Array] = dataclasses.field(compare=False)
 
-    def __call__(self, z: jax.Array, params: Sequence[jax.Array]) -> jax.Array:
+    def __call__(self, z: jax.Array, params: Sequence[Any]) -> jax.Array:
         """φ(z)."""
         return self.run(z, params)
 
@@ -197,7 +197,7 @@ def _probed(
     return probed
 
 
-def _mean_of_first(params: Sequence[jax.Array], like: jax.Array) -> jax.Array:
+def _mean_of_first(params: Sequence[Any], like: jax.Array) -> jax.Array:
     """The mean of the first parameter that is a float, over the shape of `like`; NaN for none."""
     floats = (p for p in params if jnp.issubdtype(p.dtype, jnp.floating))
     mean = jnp.mean(at_least_float32(next(floats, jnp.full((), jnp.nan)))).astype(like.dtype)

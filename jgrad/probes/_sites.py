@@ -183,8 +183,8 @@ def _read(graph: Graph, chain: Chain) -> Iterator[Found]:
             continue
         stretch = next(iter((*exact, *known, stretches[-1])))
         if exact and stretch.only_reduced:
-            # A mean of squared ReLUs is a ReLU and a loss.
-            stretch = next((s for s in exact if s.name != stretch.name), stretch)
+            # A mean of squared ReLUs is a ReLU and a loss; a conversion before a sum is the sum's.
+            stretch = next((s for s in exact if s.name != stretch.name), exact[-1])
         yield from stretch.sites()
         i = chain.links.index(stretch.end)
 

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgrad._jaxpr import Graph, Node, bind, is_broadcast, is_float, is_pointwise, is_reduction
+from jgrad import _jaxpr
+from jgrad._jaxpr import Graph, Node, bind, is_broadcast, is_float, is_pointwise
 
 
 class Uses:
@@ -34,7 +35,7 @@ class Uses:
                 node = graph.nodes[k]
                 out = node.outputs[0]
                 pointwise = is_pointwise(graph, node) or is_broadcast(graph, node)
-                if is_reduction(graph, node):
+                if _sums(graph, node):
                     self.reduced = True
                     sums.append(out)
                 elif (pointwise or _moves(graph, node, u)) and size(graph, out) <= full:
@@ -65,7 +66,7 @@ class Uses:
                 node = graph.nodes[k]
                 if same & set(node.inputs):
                     self.meets_its_reduction = True
-                goes_on = is_pointwise(graph, node) or is_reduction(graph, node)
+                goes_on = is_pointwise(graph, node) or _sums(graph, node)
                 if not (goes_on or is_broadcast(graph, node) or _moves(graph, node, u)):
                     self.leads_on = self.leads_on or any(size(graph, v) > 1 for v in node.outputs)
                     continue
@@ -96,8 +97,8 @@ class Origin:
             k = graph.maker.get(u)
             if k is None:
                 largest = max(largest, size(graph, u))
-            elif is_reduction(graph, graph.nodes[k]) or _squares(graph.nodes[k]):
-                summed.update(graph.nodes[k].inputs)
+            elif _sums(graph, graph.nodes[k]) or _squares(graph.nodes[k]):
+                summed |= _floats(graph, graph.nodes[k])
             else:
                 self.pure = self.pure and _passes(graph, graph.nodes[k])
                 before = _floats(graph, graph.nodes[k]) - seen
@@ -147,11 +148,12 @@ def _meetings(graph: Graph, v: int) -> Iterator[tuple[int, set[int]]]:
         for k in graph.users.get(u, ()):
             node = graph.nodes[k]
             if is_pointwise(graph, node) or _moves(graph, node, u):
-                (out,) = node.outputs
-                yield out, {w for w in _floats(graph, node) if w not in seen}
-                if out not in seen:
-                    seen.add(out)
-                    pending.append(out)
+                others = {w for w in _floats(graph, node) if w not in seen}
+                for out in node.outputs:
+                    yield out, others
+                    if out not in seen:
+                        seen.add(out)
+                        pending.append(out)
 
 
 def _related(graph: Graph, some: Collection[int], others: Collection[int]) -> bool:
@@ -173,7 +175,7 @@ def _related(graph: Graph, some: Collection[int], others: Collection[int]) -> bo
 
 def _made_of(graph: Graph, v: int) -> Collection[int]:
     k = graph.maker.get(v)
-    if k is None or not (_passes(graph, graph.nodes[k]) or is_reduction(graph, graph.nodes[k])):
+    if k is None or not (_passes(graph, graph.nodes[k]) or _sums(graph, graph.nodes[k])):
         return ()
     return _floats(graph, graph.nodes[k])
 
@@ -188,6 +190,11 @@ def _passes(graph: Graph, node: Node) -> bool:
     floats = [v for v in node.inputs if is_float(graph, v)]
     product = "dimension_numbers" in node.eqn.params and len(floats) > 1
     return is_pointwise(graph, node) or (node.kind == "plain" and not product)
+
+
+def _sums(graph: Graph, node: Node) -> bool:
+    """Whether the node takes sums or maxima, over axes or (a scatter) by index."""
+    return _jaxpr.is_reduction(graph, node) or "update_jaxpr" in node.eqn.params
 
 
 def _squares(node: Node) -> bool:
