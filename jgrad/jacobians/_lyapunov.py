@@ -37,6 +37,10 @@ def lyapunov_exponents(
     It is a method for long runs: the growth over a given number of steps, exactly, is
     `log_singular_values`.
 
+    A step whose derivative is singular in the arithmetic has exponents of -inf, or what rounding
+    makes of them: in float32 slopes of tanh are 0 from |z| = 9 on, so the last exponents of a
+    saturated network want float64.
+
     Args:
       step: (state, input) -> state, of one example; state a pytree of floats, such as an LSTM's
         (h, c).

@@ -149,7 +149,8 @@ def spectrum(rounds: int) -> None:
     Blocks of eight vectors take 22, 15 and 7 steps, but eight products at once cost up to 2.5
     times one, and LAPACK's QR and SVD inside the loop slow the products beside them twofold (its
     threads wait busily for more work). With neither of them, nor any look at convergence, 24 and
-    16 steps took 70 ms for one layer and 102 for three: at most 14 and 10 times.
+    16 steps took 70 ms for one layer and 102 for three at best (115 in the median): some 10 to 14
+    times. That is what was tried, and no bound on what can be done.
     """
     edge = weights(2048, 2048, 2048, 2048)
     apart = edge[0] / (1.0 + jnp.arange(2048.0)) ** 0.5
