@@ -12,7 +12,7 @@ from ._sampling import Host
 from ._spectra import largest_eigenvalue, residual_edge
 
 #: ln q is taken within these bounds and extended as a power law beyond, where φ has become one.
-LOW, HIGH = -100.0, 100.0
+LOW, HIGH = -100.0, 60.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ import numpy as np
 
 from jgrad._types import Elementwise
 
+from ._forecast import HIGH, LOW
 from ._gaussian import At, average, slope_squared, value_squared
 from ._hermite import slope_modes, tabled_by_variance
 from ._sampling import Host
@@ -58,7 +59,7 @@ def wandering(
       keep: probability that dropout keeps a unit; squares of its mask vary by 1/keep.
       kinks: of φ.
     """
-    q, place = np.unique(np.exp(np.clip(log_q, -100.0, 100.0)), return_inverse=True)
+    q, place = np.unique(np.exp(np.clip(log_q, LOW, HIGH)), return_inverse=True)
     steep, second, pp, pf, ff, ph, fh = average(
         phi,
         q,
