@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from _experiment import Experiment, Row, beside, main, mean_and_error, variable
+from _experiment import Experiment, Row, at_best_rate, beside, main, mean_and_error, variable
 from matplotlib.figure import Figure
 
 from jgrad import data, models, optim, probes, reports, results, theory
@@ -177,8 +177,8 @@ def _trained(
 
 def _at_best(trained: xr.Dataset) -> np.ndarray:
     """The last test accuracy at each configuration's best rate, [configurations, seeds]."""
-    best = (trained.learning_rate == results.rate_window(trained).best).argmax("rate")
-    return trained.test_accuracy.isel(step=-1).isel(rate=best).transpose("config", "seed").values
+    ends = at_best_rate(trained).test_accuracy.isel(step=-1)
+    return ends.transpose("config", "seed").values
 
 
 def rows(data: xr.Dataset) -> list[Row]:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from _experiment import Experiment, Row, main, mean_and_error, variable
+from _experiment import Experiment, Row, at_best_rate, main, mean_and_error, variable
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -101,7 +101,7 @@ def _ends(trained: xr.Dataset) -> dict[str, np.ndarray]:
     trained = trained.assign_coords(baseline=("config", ["", *[plain] * (len(labels) - 1)]))
     fastest = trained.isel(rate=-1, step=-1)
     broke = fastest.diverged | ~(fastest.test_loss < 2 * trained.attrs["baseline_loss"])
-    best = (trained.learning_rate == results.rate_window(trained).best).argmax("rate")
+    best = at_best_rate(trained)
     count = broke.sizes["seed"]
     shares = [
         stats.binomtest(int(k), count).proportion_ci(method="wilson") for k in broke.sum("seed")
@@ -116,8 +116,8 @@ def _ends(trained: xr.Dataset) -> dict[str, np.ndarray]:
         "broke": broke.transpose(*order).values.astype(float),
         "low_share": np.array([share.low for share in shares]),
         "high_share": np.array([share.high for share in shares]),
-        "accuracy": trained.test_accuracy.isel(step=-1, rate=best).transpose(*order).values,
-        "acted": trained.clip_share.mean("step").isel(rate=best).transpose(*order).values,
+        "accuracy": best.test_accuracy.isel(step=-1).transpose(*order).values,
+        "acted": best.clip_share.mean("step").transpose(*order).values,
         **{end: np.array(values) for end, values in paired.items()},
     }
 
