@@ -144,6 +144,9 @@ class Flow(Mapping):
 
         Steps are averaged over.
         """
+        if not isinstance(prefix, str):
+            msg = f"prefix={prefix!r}, wanted a text that the names begin with"
+            raise TypeError(msg)
         flat = {}
         for key in self:
             for name in _SCALARS:

@@ -19,8 +19,9 @@ from jax.core import Tracer
 
 from jgrad import _jaxpr
 
+from . import _checks
 from ._interpret import run
-from ._plan import Opaque, Plan, plan
+from ._plan import Opaque, Plan, check_options, plan
 from ._probe import trace_call
 from ._sites import Site
 
@@ -84,6 +85,8 @@ def layer_jacobians(
       >>> jacobian.dense().shape  # b times the slopes of the first tanh, which are 1 at 0
       (4, 3)
     """
+    _checks.function(fn, "what layers are looked for in")
+    check_options(opaque=opaque)
 
     def layer_jacobians_of_fn(*args: Any) -> tuple[LayerJacobian, ...]:
         graph, _ = trace_call(fn, args)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from . import _checks
 from ._scopes import scoped
 
 
@@ -71,6 +72,7 @@ def pure_call(
     An NNX module's argument is then its parameters, an `nnx.State`; what it holds besides is as it
     is now, and stays so.
     """
+    _checks.function(fn, "what is called")
     if not any(map(is_module, args)):
         return fn, tuple(args)
     parts = split(fn, args, has_aux=False)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jgrad._jaxpr import Graph, Node, depends, is_inexact, scan_split, selected, tap_name
 
+from . import _checks
 from ._sites import Found, Role, Site, find
 
 #: What to do with an activation inside something that cannot be entered.
@@ -76,18 +77,18 @@ def plan(
     Raises:
       ValueError: an activation sits where the walk cannot go; names the primitive.
     """
-    _one_of("steps", steps, get_args(Steps))
-    _one_of("opaque", opaque, get_args(Opaque))
     walk = _Walk(steps, opaque, amend or (lambda site: site))
     live = {v for v, is_active in zip(graph.inputs, active, strict=True) if is_active}
     whole, _ = walk.visit(graph, _Known(_flowing(graph, live), {}, frozenset()), _Place())
     return whole, tuple(walk.sites()), tuple(walk.seen)
 
 
-def _one_of(name: str, given: object, wanted: Sequence[str]) -> None:
-    if given not in wanted:
-        msg = f"{name}={given!r}, wanted {' or '.join(map(repr, wanted))}"
-        raise ValueError(msg)
+def check_options(*, opaque: object, steps: object = "each", amend: object | None = None) -> None:
+    """Nothing, if `plan` can take them."""
+    _checks.one_of("steps", steps, get_args(Steps))
+    _checks.one_of("opaque", opaque, get_args(Opaque))
+    if amend is not None:
+        _checks.function(amend, "amend")
 
 
 @dataclasses.dataclass
@@ -290,7 +291,7 @@ def _amended(site: Site, amend: Amend) -> Site:
     if not isinstance(said, Site):
         msg = f"amend must return the Site it was given, or a copy with changes; got {said!r}"
         raise TypeError(msg)
-    _one_of("role", said.role, get_args(Role))
+    _checks.one_of("role", said.role, get_args(Role))
     axis, axes = said.unit_axis, max(len(site.shape), 1)
     if not -axes <= axis < axes:
         msg = f"unit_axis={axis} for the site {site.key!r} of shape {list(site.shape)}"

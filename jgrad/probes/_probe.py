@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from jgrad import _jaxpr
 from jgrad._jaxpr import Graph
 
+from . import _checks
 from ._flow import Flow
 from ._interpret import measuring, run, sinks
-from ._measures import Measures, choose, order_of_sums
+from ._measures import Measures, order_of_sums
 from ._nnx import is_module, split
-from ._plan import Amend, Opaque, Steps, plan
+from ._plan import Amend, Opaque, Steps, check_options, plan
 from ._scopes import class_names
 from ._sites import Site
 
@@ -43,6 +44,8 @@ def sites(
       ...     print(site.activation, site.shape)
       tanh (5, 2)
     """
+    _checks.function(fn, "what sites are looked for in")
+    check_options(opaque=opaque, amend=amend)
 
     def sites_of_fn(*args: Any, **named: Any) -> tuple[Site, ...]:
         pure, pure_args = functools.partial(fn, **named) if named else fn, args
@@ -90,8 +93,10 @@ def value_grad_and_flow(
         no pass.
 
     Raises:
-      ValueError: no activation was found; one sits where the probe cannot go; every is below 1.
-      TypeError: the loss is not a real scalar; what is differentiated holds integers.
+      ValueError: no activation was found; one sits where the probe cannot go; an option is none
+        that there is.
+      TypeError: the loss is not a real scalar; what is differentiated holds integers; an argument
+        or an option is of the wrong type.
 
     Example:
       >>> def loss(w, x):
@@ -102,11 +107,14 @@ def value_grad_and_flow(
       >>> round(float(flow[key].slope_mean), 3)
       0.597
     """
-    if every is not None and every < 1:
-        msg = f"every={every}, wanted a number of steps, at least 1"
-        raise ValueError(msg)
+    _checks.function(loss, "the loss")
+    _checks.flag(has_aux, "has_aux")
+    _checks.every(every)
+    check_options(steps=steps, opaque=opaque, amend=amend)
+    chosen = _checks.measures(measures)
 
-    def on_steps(step: Any, *args: Any, **named: Any) -> tuple[Any, Any, Flow]:
+    def on_steps(step: Any, /, *args: Any, **named: Any) -> tuple[Any, Any, Flow]:
+        _checks.step(step)
         return at_step(step, args, named)
 
     def value_grad_and_flow_of_loss(*args: Any, **named: Any) -> tuple[Any, Any, Flow]:
@@ -114,7 +122,7 @@ def value_grad_and_flow(
 
     def at_step(step, args, named):
         of_args = functools.partial(loss, **named) if named else loss
-        nums = _positions(argnums, len(args))
+        nums = _checks.positions(argnums, len(args))
         if not any(map(is_module, args)):
             value, grads, flow = probe(of_args, args, nums, step, has_aux=has_aux)
         else:
@@ -125,13 +133,12 @@ def value_grad_and_flow(
             value, (aux, states) = value
             parts.update(states)
             value = (value, aux) if has_aux else value
-        return value, grads[0] if isinstance(argnums, int) else grads, flow
+        return value, grads if isinstance(argnums, Sequence) else grads[0], flow
 
     def probe(loss, args, nums, step, *, has_aux):
         graph, out_tree = trace_call(loss, args)
         _check_differentiable(args, nums)
         _check_scalar(graph, out_tree, has_aux)
-        chosen = choose(measures)
         active = [k in nums for k, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
         whole, found, seen = plan(graph, active, steps=steps, opaque=opaque, amend=amend)
         _check_found(found, seen)
@@ -184,17 +191,9 @@ def gradient_flow(loss: Callable[..., Any], **options: Any) -> Callable[..., Flo
 
 def trace_call(fn: Callable[..., Any], args: Sequence[Any]) -> tuple[Graph, Any]:
     """The graph of a call, and the tree structure of its result."""
+    _checks.arrays(args)
     with class_names(args):
         return _jaxpr.trace(fn, *args)
-
-
-def _positions(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
-    nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    for k in nums:
-        if not -count <= k < count:
-            msg = f"argnums={argnums} for a call with {count} arguments"
-            raise ValueError(msg)
-    return tuple(k % count for k in nums)
 
 
 def _check_differentiable(args: Sequence[Any], nums: Sequence[int]) -> None:

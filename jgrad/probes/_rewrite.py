@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from jgrad import activations
+from jgrad._names import unknown
 from jgrad._numerics import at_least_float32
 from jgrad._types import Elementwise
 
+from . import _checks
 from ._interpret import run
-from ._plan import Amend, Opaque, plan
+from ._plan import Amend, Opaque, check_options, plan
 from ._probe import trace_call
 from ._sites import Site
 
@@ -43,6 +45,9 @@ def normalise(axis: int = -1, eps: float = 1e-5) -> Around:
     """
 
     def wrap(phi: Elementwise, z: jax.Array) -> jax.Array:
+        if not -z.ndim <= axis < z.ndim:
+            msg = f"normalise(axis={axis}) at a site of shape {list(z.shape)}"
+            raise ValueError(msg)
         wide = at_least_float32(z)
         centred = wide - jnp.mean(wide, axis=axis, keepdims=True)
         scale = jax.lax.rsqrt(jnp.mean(centred**2, axis=axis, keepdims=True) + eps)
@@ -54,8 +59,9 @@ def normalise(axis: int = -1, eps: float = 1e-5) -> Around:
 #: What stands in for an activation: a catalogue name, a function of z, or something around φ.
 Replacement = str | Elementwise | Around
 
-#: Which sites get what: name, site key or glob → replacement; or a function of the site.
-Rule = Mapping[str, Replacement] | Callable[[Site], Replacement | None]
+#: Which sites get what: name, site key or glob → replacement, None to leave them; or a function of
+#: the site.
+Rule = Mapping[str, Replacement | None] | Callable[[Site], Replacement | None]
 
 
 def rewrite(
@@ -71,14 +77,15 @@ def rewrite(
       fn: any JAX function.
       rule: what becomes of which sites. A mapping's keys are activation names ("relu"), site keys
         or globs over these ("encoder/*"), the first that matches counts; its values are catalogue
-        names, functions of z, or `skip()` and `normalise()`, which are put around a site's own φ.
-        A function is handed each Site and returns such a value, or None to leave it.
+        names, functions of z, `skip()` and `normalise()`, which are put around a site's own φ, or
+        None to leave the site. A function is handed each Site and returns such a value.
       opaque: "allow" to leave activations where the walk cannot go as they are.
       amend: as of `sites`.
 
     Raises:
       ValueError: nothing matches a key of the mapping; a name is not in the catalogue; a
         replacement changes shape or dtype.
+      TypeError: the rule, one of its keys or a replacement is of another type.
 
     Example:
       >>> def f(x):
@@ -87,6 +94,9 @@ def rewrite(
       >>> float(rewrite(f, {"relu": "leaky_relu"})(x)), float(f(x))
       (1.99..., 2.0)
     """
+    _checks.function(fn, "what is rewritten")
+    check_options(opaque=opaque, amend=amend)
+    _check_rule(rule)
 
     def rewritten(*args: Any, **named: Any) -> Any:
         graph, out_tree = trace_call(functools.partial(fn, **named) if named else fn, args)
@@ -102,17 +112,19 @@ def rewrite(
     return rewritten
 
 
-def _choose(rule: Rule, sites: tuple[Site, ...]) -> dict[int, Replacement]:
+def _choose(rule: Rule, sites: tuple[Site, ...]) -> dict[int, Replacement | None]:
     """Place of a site → what becomes of it."""
     if not isinstance(rule, Mapping):
         choices = {k: rule(site) for k, site in enumerate(sites)}
-        return {k: choice for k, choice in choices.items() if choice is not None}
-    matched: dict[int, Replacement] = {}
+        for k, choice in choices.items():
+            _check_replacement(choice, f"the rule gives {sites[k].key!r}")
+        return choices
+    matched: dict[int, Replacement | None] = {}
     for pattern, choice in rule.items():
         hits = [k for k, site in enumerate(sites) if _matches(pattern, site)]
         if not hits:
-            there = ", ".join(f"{site.key} ({site.activation})" for site in sites) or "none"
-            msg = f"the rule's {pattern!r} matches no site; the function's sites: {there}"
+            there = {name for site in sites for name in (site.key, site.activation)}
+            msg = f"the rule matches no site: {unknown('site or activation', pattern, there)}"
             raise ValueError(msg)
         for k in hits:
             matched.setdefault(k, choice)
@@ -133,10 +145,30 @@ def _replaced(choice: Replacement | None, phi: Elementwise, z: jax.Array, site: 
         a = choice.wrap(phi, z)
     else:
         a = (activations.get(choice) if isinstance(choice, str) else choice)(z)
-    if a.shape != z.shape or a.dtype != z.dtype:
+    if getattr(a, "shape", None) != z.shape or a.dtype != z.dtype:
         msg = (
-            f"the replacement at {site.key!r} makes {a.dtype}{list(a.shape)} of "
-            f"{z.dtype}{list(z.shape)}; shape and dtype must stay"
+            f"the replacement at {site.key!r} makes {_checks.quoted(a)} of {_checks.quoted(z)}; "
+            "shape and dtype must stay"
         )
         raise ValueError(msg)
     return a
+
+
+def _check_rule(rule: object) -> None:
+    if not isinstance(rule, Mapping):
+        _checks.function(rule, 'the rule, if it is no mapping such as {"relu": "gelu"},')
+        return
+    for pattern, choice in rule.items():
+        if not isinstance(pattern, str):
+            msg = f"the rule's keys are names, site keys and globs, got {_checks.quoted(pattern)}"
+            raise TypeError(msg)
+        _check_replacement(choice, f"the rule gives {pattern!r}")
+
+
+def _check_replacement(choice: object, where: str) -> None:
+    if choice is not None and not isinstance(choice, str | Around) and not callable(choice):
+        msg = (
+            f"{where} {_checks.quoted(choice)}, wanted the name of an activation, a function of z, "
+            "skip(), normalise() or None"
+        )
+        raise TypeError(msg)

@@ -11,6 +11,7 @@ from jgrad._numerics import at_least_float32
 from jgrad._trees import paths
 from jgrad._types import PyTree
 
+from . import _checks
 from ._flow import Flow
 from ._sums import Squares, norm, sums
 
@@ -25,6 +26,9 @@ def tap(x: jax.Array, name: str) -> jax.Array:
       >>> probes.sites(lambda x: jnp.sum(tap(x * 2, "twice")))(jnp.ones(3))[0].key
       'twice'
     """
+    if not isinstance(name, str) or not name:
+        msg = f"tap(x, name={_checks.quoted(name)}), wanted the site's name, a text"
+        raise TypeError(msg)
     return _jaxpr.tap(x, name)
 
 
@@ -52,7 +56,8 @@ def watch(
       clipped: the gradients after clipping.
 
     Raises:
-      ValueError: two of the trees differ in structure.
+      ValueError: two of the trees differ in structure or shapes; one has no leaves.
+      TypeError: a leaf is no array of floats or complex numbers.
 
     Example:
       >>> scalars = watch(params={"w": jnp.array([3.0, 4.0])}, updates={"w": jnp.array([0.5, 0.0])})
@@ -60,11 +65,11 @@ def watch(
       0.1000000...
     """
     trees = {"param": params, "grad": grads, "update": updates, "clipped": clipped}
-    norms = {name: _norms(tree) for name, tree in trees.items() if tree is not None}
-    leaves = {name: tuple(of_leaf) for name, of_leaf in norms.items()}
-    if len(set(leaves.values())) > 1:
-        msg = "the trees differ: " + "; ".join(f"{k} has {list(v)}" for k, v in leaves.items())
+    shapes = {name: _shapes(name, tree) for name, tree in trees.items() if tree is not None}
+    if any(of_tree != next(iter(shapes.values())) for of_tree in shapes.values()):
+        msg = "the trees differ: " + "; ".join(f"{k} has {v}" for k, v in shapes.items())
         raise ValueError(msg)
+    norms = {name: _norms(tree) for name, tree in trees.items() if tree is not None}
     scalars = {
         f"{leaf}/{name}_norm": value
         for name, of_leaf in norms.items()
@@ -80,6 +85,20 @@ def watch(
             kept = jnp.where(before == 0, 1.0, after / jnp.where(before == 0, 1.0, before))
             scalars[f"{leaf}/clipped_share"] = 1.0 - kept
     return scalars
+
+
+def _shapes(name: str, tree: PyTree) -> dict[str, list[int]]:
+    """Leaf path → its shape, of a tree of that name."""
+    found = {}
+    for path, leaf in zip(paths(tree), jax.tree.leaves(tree), strict=True):
+        if not jnp.issubdtype(getattr(leaf, "dtype", type(leaf)), jnp.inexact):
+            msg = f"{name}: {path!r} is {_checks.quoted(leaf)}, wanted arrays of floats"
+            raise TypeError(msg)
+        found[path] = list(jnp.shape(leaf))
+    if not found:
+        msg = f"{name} has no leaves: {_checks.quoted(tree)}"
+        raise ValueError(msg)
+    return found
 
 
 def _norms(tree: PyTree) -> dict[str, jax.Array]:
@@ -125,6 +144,12 @@ def remember(
       >>> float(state.scalars["w/grad_norm"])
       5.0
     """
+    if not isinstance(optimizer, optax.GradientTransformation):
+        msg = f"remember wants an optax transformation, got {_checks.quoted(optimizer)}"
+        raise TypeError(msg)
+    if flow is not None and not isinstance(flow, Flow):
+        msg = f"remember(flow={_checks.quoted(flow)}), wanted a Flow"
+        raise TypeError(msg)
     optimizer = optax.with_extra_args_support(optimizer)
     empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), flow)
 

@@ -14,8 +14,9 @@ import jax
 
 from jgrad._jaxpr import Graph, Node, is_pointwise, scan_split
 
+from . import _checks
 from ._nnx import pure_call
-from ._plan import ENTERED, Opaque, Plan, plan
+from ._plan import ENTERED, Opaque, Plan, check_options, plan
 from ._probe import trace_call
 
 
@@ -53,6 +54,8 @@ def weights(
       >>> [[w.leaf for w in ws] for ws in weights(f)(params, jnp.ones((5, 3))).values()]
       [[0], [2]]
     """
+    _checks.function(fn, "what weights are looked for in")
+    check_options(opaque=opaque)
 
     def weights_of_fn(*args: Any) -> dict[str, tuple[Weight, ...]]:
         pure, pure_args = pure_call(fn, args)

@@ -83,7 +83,7 @@ def test_a_rewritten_function_is_probed():
 
 
 def test_wrong_rules_are_refused():
-    with pytest.raises(ValueError, match=r"'gelu' matches no site.*relu"):
+    with pytest.raises(ValueError, match=r"matches no site.*'gelu'.*did you mean 'relu'"):
         probes.rewrite(relu_net, {"gelu": "relu"})(WS, X)
     with pytest.raises(ValueError, match="unknown activation 'rleu'"):
         probes.rewrite(relu_net, {"relu": "rleu"})(WS, X)
