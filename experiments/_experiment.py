@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -130,6 +131,22 @@ def at_best_rate(trained: xr.Dataset) -> xr.Dataset:
     best = trained.learning_rate == results.rate_window(trained).best
     of_points = [name for name, array in trained.data_vars.items() if "rate" in array.dims]
     return trained[of_points].isel(rate=best.argmax("rate").drop_vars("step", errors="ignore"))
+
+
+def level(
+    axes: Axes, name: str, side: str, *, x: float | None = None, y: float | None = None
+) -> None:
+    """A thin line at that x or y with its name at that side, "left" or "right"."""
+    right = side == "right"
+    name_at = {"textcoords": "offset points", "color": reports.MUTED}
+    if x is not None:
+        axes.axvline(x, color=reports.MUTED, lw=1)
+        place = {"xycoords": ("data", "axes fraction"), "ha": "left" if right else "right"}
+        axes.annotate(name, (x, 0), (5 if right else -5, 4), **place, **name_at)
+    if y is not None:
+        axes.axhline(y, color=reports.MUTED, lw=1)
+        place = {"xycoords": ("axes fraction", "data"), "ha": side}
+        axes.annotate(name, (float(right), y), (-5 if right else 5, 3), **place, **name_at)
 
 
 def beside(

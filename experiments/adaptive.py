@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from _experiment import Experiment, Row, at_best_rate, beside, main, mean_and_error, variable
+from _experiment import Experiment, Row, at_best_rate, beside, level, main, mean_and_error, variable
 from matplotlib.figure import Figure
 
 from jgrad import data, models, optim, probes, reports, results, theory
@@ -257,7 +257,7 @@ def paint(figure: Figure, data: xr.Dataset) -> None:
         yscale="log",
     )
     updates.legend(loc="lower right")
-    ends.axvline(data.attrs["chance"], color=reports.MUTED, lw=1)
+    level(ends, "chance", "right", x=data.attrs["chance"])
     places = np.arange(data.sizes["optimizer"])[::-1]
     for k, depth in enumerate(data.depth.values):
         of_depth = data.accuracy.sel(depth=depth)
@@ -269,7 +269,8 @@ def paint(figure: Figure, data: xr.Dataset) -> None:
         )
         ends.plot(of_depth.mean("seed"), y[:, 0], "|", color=colour, ms=14, mew=2)
     ends.set_yticks(places, data.optimizer.values)
-    ends.set(title="What they make of it", xlabel="test accuracy at the best rate", xlim=(0, 1.02))
+    reached = "test accuracy at the best rate (bars: means)"
+    ends.set(title="What they make of it", xlabel=reached, xlim=(0, 1.02))
     ends.legend(loc="center right")
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from _experiment import Experiment, Row, at_best_rate, main, mean_and_error, variable
+from _experiment import Experiment, Row, at_best_rate, level, main, mean_and_error, variable
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -187,7 +187,7 @@ def paint(figure: Figure, data: xr.Dataset) -> None:
     panels = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1.4, 1))
     broke, accuracy, clipped = panels
     places = np.arange(data.sizes["clipping"])[::-1].astype(float)
-    accuracy.axvline(data.attrs["chance"], color=reports.MUTED, lw=1)
+    level(accuracy, "chance", "left", x=data.attrs["chance"])
     for k, regime in enumerate(("exploding", "vanishing")):
         of, colour, y = data.sel(regime=regime), reports.COLOURS[k], places + (0.17, -0.17)[k]
         share = of.broke.mean("seed")
@@ -200,7 +200,8 @@ def paint(figure: Figure, data: xr.Dataset) -> None:
         clipped.plot(of.acted.mean("seed"), y, "o", color=colour, ms=6)
     broke.set_yticks(places, data.clipping.values)
     broke.set(title="Broke down", xlabel="share at the largest rate", xlim=(-0.03, 1.03))
-    accuracy.set(title="Learned", xlabel="test accuracy at the best rate", xlim=(0, 1.03))
+    learned = "test accuracy at the best rate (bars: means)"
+    accuracy.set(title="Learned", xlabel=learned, xlim=(0, 1.03))
     clipped.set(title="Clipped", xlabel="share of the steps", xlim=(-0.03, 1.03))
     figure.legend(*broke.get_legend_handles_labels(), loc="outside lower center", ncols=2)
 

@@ -11,16 +11,16 @@ paired seeds; of the sigmoid the layers' activations are followed on the way.
 import math
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from _experiment import Experiment, Row, at_best_rate, beside, main, mean_and_error, variable
+from _profiles import profiles
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jgrad import activations, data, models, probes, reports, results, theory
-from jgrad.sweeps import Study, Supervised, Trial, compare, drawn, grid
+from jgrad import activations, data, models, reports, results, theory
+from jgrad.sweeps import Study, Trial, compare, grid
 
 #: Name in the paper → name here.
 INITS = {"standard": "torch_default", "normalised": "xavier_uniform"}
@@ -43,12 +43,21 @@ def run(
 
     The last of `phis` is the sigmoid.
     """
-    log_z, log_dz = (
-        np.stack(parts)
-        for parts in zip(
-            *(_profiles(phi, width=probed_width, networks=networks) for phi in phis), strict=True
+    task = data.load(TASK)
+    x = task.x_train[:networks]
+    x = x / np.sqrt((x**2).mean(-1, keepdims=True))
+    each = [
+        profiles(
+            models.MLP(depth=DEPTH, width=probed_width, activation=phi).sized(
+                task.shape, task.outputs
+            ),
+            list(INITS.values()),
+            x,
+            task.y_train[:networks],
         )
-    )
+        for phi in phis
+    ]
+    log_z, log_dz = (np.stack(parts) for parts in zip(*each, strict=True))
     forecasts = [[_forecast(phi, init, probed_width) for init in INITS] for phi in phis]
     trained = [_trained(phi, width, rates, pairs, steps, chunk) for phi in phis]
     best = [at_best_rate(one) for one in trained]
@@ -100,26 +109,6 @@ def run(
         },
         {"sigmoid_rate": max(rates)},
     )
-
-
-def _profiles(phi: str, *, width: int, networks: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ln of z's root mean square and ln ‖δz‖ by layer, [init, network, layer] each."""
-    task = data.load(TASK)
-    model = models.MLP(depth=DEPTH, width=width, activation=phi).sized(task.shape, task.outputs)
-    loss = Supervised(model).loss
-    keys = jax.random.split(jax.random.key(0), networks)
-    x = task.x_train[:networks, None]
-    x = x / np.sqrt((x**2).mean(-1, keepdims=True))
-    batches = jnp.asarray(x), jnp.asarray(task.y_train[:networks, None])
-
-    @jax.jit
-    @jax.vmap
-    def probed(params, state, batch, key):
-        return probes.gradient_flow(lambda p: loss(p, state, batch, key)[0])(params)
-
-    flows = [probed(*drawn(model, name, keys), batches, keys) for name in INITS.values()]
-    log_z = 0.5 * np.log(np.stack([flow.profile("z_second") for flow in flows]))
-    return log_z, np.stack([flow.profile("log_dz") for flow in flows])
 
 
 def _scale(init: str, inputs: int, outputs: int) -> float:

@@ -10,16 +10,15 @@ convolutional, on ImageNet: of 30 layers only He's trained.
 import math
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from _experiment import Experiment, Row, at_best_rate, beside, main, mean_and_error, variable
+from _profiles import profiles
 from matplotlib.figure import Figure
 
-from jgrad import data, models, probes, reports, results, theory
+from jgrad import data, models, reports, results, theory
 from jgrad.optim import Chain
-from jgrad.sweeps import Study, Supervised, Trial, compare, drawn, grid
+from jgrad.sweeps import Study, Trial, compare, grid
 
 #: Initialiser → width times the variance of a hidden kernel's entries.
 INITS = {"he": 2.0, "xavier": 1.0}
@@ -56,7 +55,14 @@ def run(
         )
         for depth in depths
     ]
-    log_dz, log_z = _profiles(depths[-1], width=width, networks=networks)
+    task = data.load("digits")
+    deepest = models.MLP(depth=depths[-1], width=width, activation="relu")
+    log_z, log_dz = profiles(
+        deepest.sized(task.shape, task.outputs),
+        list(INITS),
+        task.x_train[:networks],
+        task.y_train[:networks],
+    )
     best = [at_best_rate(one) for one in trained]
     judged = [results.verdicts(one)[0] for one in trained]
     # What a finite width takes off on the average, in the signal as in the gradient.
@@ -95,25 +101,6 @@ def run(
             "step": trained[0].step.values,
         },
     )
-
-
-def _profiles(depth: int, *, width: int, networks: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ln ‖δz‖ and ln of z's root mean square by layer, [init, network, layer] each."""
-    task = data.load("digits")
-    model = models.MLP(depth=depth, width=width, activation="relu")
-    model = model.sized(task.shape, task.outputs)
-    loss = Supervised(model).loss
-    keys = jax.random.split(jax.random.key(0), networks)
-    batches = jnp.asarray(task.x_train[:networks, None]), jnp.asarray(task.y_train[:networks, None])
-
-    @jax.jit
-    @jax.vmap
-    def probed(params, state, batch, key):
-        return probes.gradient_flow(lambda p: loss(p, state, batch, key)[0])(params)
-
-    flows = [probed(*drawn(model, init, keys), batches, keys) for init in INITS]
-    log_dz = np.stack([flow.profile("log_dz") for flow in flows])
-    return log_dz, 0.5 * np.log(np.stack([flow.profile("z_second") for flow in flows]))
 
 
 def _growth(log_norm: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from _experiment import Experiment, Row, main, mean_and_error, variable
+from _experiment import Experiment, Row, level, main, mean_and_error, variable
 from matplotlib.figure import Figure
 
 from jgrad import data, models, probes, reports, theory
@@ -195,16 +195,7 @@ def paint(figure: Figure, data: xr.Dataset) -> None:
         ylabel="ln growth of ‖δz‖ per step back",
     )
     growth.legend()
-    ends.axhline(float(data.baseline), color=reports.MUTED, lw=1)
-    ends.annotate(
-        "a constant",
-        (1, float(data.baseline)),
-        (-4, 3),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        color=reports.MUTED,
-    )
+    level(ends, "a constant", "right", y=float(data.baseline))
     for k, clip in enumerate(data.clipping.values):
         colour = reports.COLOURS[1 - k]
         shift = 0.94 if k == 0 else 1.06

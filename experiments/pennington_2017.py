@@ -108,8 +108,9 @@ def paint(figure: Figure, data: xr.Dataset) -> None:
         by_depth.plot(
             data.depth, data.predicted.sel(case=case), color=reports.INK, lw=1, ls=(0, (4, 3))
         )
+        # Two of them have the same variance: apart, so that both are seen.
         by_depth.errorbar(
-            data.depth,
+            data.depth * 1.04 ** (k - 1),
             mean.sel(case=case),
             2 * error.sel(case=case),
             fmt="o",

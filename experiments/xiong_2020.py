@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from _experiment import Experiment, Row, beside, main, mean_and_error, variable
+from _experiment import Experiment, Row, beside, level, main, mean_and_error, variable
 from matplotlib.figure import Figure
 
 from jgrad import models, probes, reports, theory
@@ -261,8 +261,10 @@ def paint(figure: Figure, data: xr.Dataset) -> None:
         ylabel="gradient, relative to the last block's",
         yscale="log",
     )
+    blocks.set_yticks([0.3, 0.5, 1, 2, 3], ["0.3", "0.5", "1", "2", "3"])
+    blocks.minorticks_off()
     blocks.legend()
-    ends.axhline(data.attrs["chance"], color=reports.MUTED, lw=1)
+    level(ends, "chance", "left", y=data.attrs["chance"])
     ends.set(
         title=f"Trained by Adam, {data.attrs['trained_depth']} blocks",
         xlabel="learning rate",

@@ -18,7 +18,7 @@ class Entry:
       baseline: the label of the configuration that it is to remedy, "" if it is none.
       settings: data, activation, init, norm, skip, optimizer, clip.
       yardstick: how it is judged, and what its numbers are held against.
-      learning_rate: the best of those tried: the least mean training loss at the end.
+      learning_rate: the best of those tried, as `results.rate_window` has it.
       score: accuracy, explained variance or loss on the test at the end, by seed; NaN where it
         diverged.
       loss: training loss, [seeds, steps].

@@ -94,9 +94,10 @@ def _across(summary: Summary) -> str:
 def _ranking(summary: Summary) -> str:
     entry, yardstick = summary.entries[0], summary.yardstick
     gain = (
-        "The learning rate is the one with the least training loss at the end, so the test set "
-        "chooses nothing. <b>Log-gain a layer</b> is what a layer multiplies the gradient norm by "
-        "before training, as a power of e: 0 keeps it, −1 divides it by e."
+        "The learning rate is the one at which fewest seeds diverge and the training loss ends "
+        "lowest, so the test set chooses nothing. <b>Log-gain a layer</b> is what a layer "
+        "multiplies the gradient norm by before training, as a power of e: 0 keeps it, −1 divides "
+        "it by e."
     )
     if entry.by_loss:
         said = "<b>The least test loss first</b>, mean ± standard deviation over seeds. "
@@ -120,8 +121,9 @@ def _effects(summary: Summary) -> str:
     caption = (
         "<b>A bar that crosses the line shows nothing.</b> The difference to the baseline "
         "with the same seeds, each at its own best learning rate: its mean and Student's 95 % "
-        "interval. <b>p</b> is corrected for all remedies tried (Holm); a remedy helps or harms "
-        "where it is at most 0.05. With few seeds hardly anything can be shown."
+        "interval, of each remedy by itself. <b>p</b> is corrected for all remedies tried (Holm); "
+        "a remedy helps or harms where it is at most 0.05. With few seeds hardly anything can be "
+        "shown; and what is shown is of other seeds, not of other data."
     )
     return _section("What is shown, and what is not", _tables.effects(summary) + _caption(caption))
 

@@ -139,13 +139,12 @@ class _Table:
         self.level = float(dataset.attrs.get("trains_above", math.nan))
         self.step, self.record = dataset["step"].values, dataset["record"].values
         self.learning_rate = dataset["learning_rate"].transpose(*curve[:2]).values
+        #: Of each configuration, the index of the rate at which verdicts are given too.
+        self.best = (dataset.learning_rate == results.rate_window(dataset).best).argmax("rate")
         self.loss = dataset["train_loss"].transpose(*curve).values.astype(float)
-        tail = max(1, self.loss.shape[-1] // 10)
-        last = self.loss[..., -tail:].mean(-1)
-        self.diverged = ~np.isfinite(last)
+        self.diverged = ~np.isfinite(self.loss[..., -1])
         if "diverged" in dataset:
             self.diverged |= dataset["diverged"].transpose(*curve[:3]).values
-        self.last_loss = np.where(self.diverged, math.inf, last)
         self.score = results.scores(dataset).transpose(*curve).values.astype(float)
         shape = [size[d] for d in (*curve[:3], *flow)]
         self.flow = {
@@ -173,8 +172,7 @@ class _Table:
 def _entry(table: _Table, c: int, verdict: Verdict | None) -> Entry:
     """The entry of the configuration at that index, at its best learning rate."""
     yardstick = table.yardsticks[c]
-    rates = table.learning_rate[c]
-    best = int(np.argmin(np.where(np.isnan(rates), math.inf, table.last_loss[c].mean(-1))))
+    best = int(table.best[c])
     profiles = tuple(_profile(table, c, best, i) for i in range(len(table.record)))
     baseline = yardstick.baseline_loss
     history = History(table.loss[c, best], None if math.isnan(baseline) else baseline)
@@ -191,7 +189,7 @@ def _entry(table: _Table, c: int, verdict: Verdict | None) -> Entry:
         baseline=table.labels["baseline"][c],
         settings={name: table.labels[name][c] for name in SETTINGS},
         yardstick=yardstick,
-        learning_rate=float(rates[best]),
+        learning_rate=float(table.learning_rate[c, best]),
         score=-last if yardstick.score == "loss" else last,
         loss=table.loss[c, best],
         reached=np.array([_reached(curve, table.step, level) for curve in curves]),

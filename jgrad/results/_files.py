@@ -89,7 +89,7 @@ def replacing(path: Path) -> Iterator[Path]:
       OSError: the disk is full or not writable, with the real path as its file name; what was there
         is there still.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -102,6 +102,11 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # as in a folder that cannot be written to
             temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Where what goes to `path` is written first."""
+    return path.with_name(f".{path.name}.part")
 
 
 #: Letters of a part's file name; a file system takes 255 bytes, ending and all.
@@ -144,7 +149,8 @@ def claim(path: str | Path, identity: Mapping[str, Any]) -> Folder:
         msg = f"{folder} is no folder"
         raise ValueError(msg)
     if not record.exists():
-        if folder.is_dir() and any(folder.iterdir()):
+        # A run that was killed as it began has left the beginning of its record.
+        if folder.is_dir() and set(folder.iterdir()) - {_temporary(record)}:
             msg = f"{folder} is not empty and holds no run of jgrad's; choose another folder"
             raise ValueError(msg)
         with replacing(record) as temporary:

@@ -29,17 +29,20 @@ def steps_to(dataset: xr.Dataset, level: float | None = None) -> xr.DataArray:
 def rate_window(dataset: xr.Dataset) -> xr.Dataset:
     """The best and the stable learning rates of each configuration, dims [config].
 
-    `best` has the lowest mean training loss at the end. `stable_low` to `stable_high` are the
-    smallest and largest rates at which every seed ends with a finite training loss below its first
-    record; NaN where there is none.
+    `best` is the one at which the fewest seeds diverge and, of several, that with the lowest mean
+    training loss of the others at the end. `stable_low` to `stable_high` are the smallest and
+    largest rates at which every seed ends with a finite training loss below its first record; NaN
+    where there is none.
     """
     loss, rate = dataset.train_loss, dataset.learning_rate
     last = loss.isel(step=-1)
-    worst = np.finfo(np.float32).max
-    best = rate.isel(rate=last.mean("seed", skipna=False).fillna(worst).argmin("rate"))
-    stable = (np.isfinite(last) & (last < loss.isel(step=0))).all("seed")
+    sound = np.isfinite(last)
+    kept = sound.sum("seed")
+    mean = last.where(sound).mean("seed").where(kept == kept.max("rate"))
+    best = rate.isel(rate=mean.fillna(np.finfo(np.float32).max).argmin("rate"))
+    stable = (sound & (last < loss.isel(step=0))).all("seed")
     described = {
-        "best": (best, "learning rate with the lowest training loss at the end"),
+        "best": (best, "learning rate at which fewest diverge, and the training loss ends lowest"),
         "stable_low": (rate.where(stable).min("rate"), "smallest stable learning rate"),
         "stable_high": (rate.where(stable).max("rate"), "largest stable learning rate"),
     }

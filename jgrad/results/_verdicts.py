@@ -3,8 +3,13 @@
 Both trainings of a pair have the same seed, so the same batches and (where the shapes agree) the
 same parameters. Each configuration stands at its own best learning rate, chosen by its training
 loss; the score compared, that of `scores` on the test examples, chose nothing. The interval is
-Student's; as several remedies are tried, their p-values are corrected by Holm's step-down (Holm,
-1979, Scandinavian Journal of Statistics 6).
+Student's, of each remedy by itself; as several remedies are tried, their p-values are corrected by
+Holm's step-down (Holm, 1979, Scandinavian Journal of Statistics 6), so an interval may leave 0 out
+and the remedy not be shown to help.
+
+What is random here is the seed: the intervals speak of other parameters and other batches, not of
+other test examples. Of a baseline that was picked because it did worst a part of the gain is luck:
+the same remedy on new seeds would gain a little less.
 """
 
 import dataclasses
@@ -38,8 +43,10 @@ class Verdict:
       high: its upper end.
       seeds: how many pairs.
       p: two-sided, corrected for all verdicts of the sweep; NaN with a single seed.
+      tried: how many verdicts that is.
       diverged: in how many pairs one of the two diverged, and is scored as it was before it did.
-      beats_random: share of the random arm's configurations that it is better than; NaN without.
+      random: how many configurations the random arm has.
+      beats_random: how many of these it is better than, each at its own best learning rate.
     """
 
     label: str
@@ -50,8 +57,10 @@ class Verdict:
     high: float
     seeds: int
     p: float
+    tried: int
     diverged: int
-    beats_random: float
+    random: int
+    beats_random: int
 
     @property
     def helps(self) -> bool | None:
@@ -74,11 +83,12 @@ class Verdict:
             said += ", one seed: nothing is known of its spread"
         else:
             interval = f"95 % interval {scale * self.low:.3g} to {scale * self.high:.3g}"
-            said += f" ({interval}, {self.seeds} seeds, p = {self.p:.2g})"
+            of = f" for {self.tried} verdicts" if self.tried > 1 else ""
+            said += f" ({interval}, {self.seeds} seeds, p = {self.p:.2g}{of})"
         if self.diverged:
             said += f"; in {self.diverged} of {self.seeds} pairs one diverged"
-        if not math.isnan(self.beats_random):
-            said += f"; better than {self.beats_random:.0%} of the random configurations"
+        if self.random:
+            said += f"; better than {self.beats_random} of {self.random} random configurations"
         return said
 
     def __str__(self) -> str:
@@ -107,24 +117,27 @@ def verdicts(dataset: xr.Dataset) -> tuple[Verdict, ...]:
         if baseline not in labels:
             msg = f"{label!r} has the baseline {baseline!r}, which is not among the configurations"
             raise ValueError(msg)
-        difference = mine - score[labels.index(baseline)]
-        low, high, p = _interval(difference)
-        beats = float((mine.mean() > arm).mean()) if len(arm) else math.nan
+        theirs = score[labels.index(baseline)]
+        low, high, p = _interval(mine, theirs)
         of = Verdict(
             label=label,
             baseline=baseline,
             score=f"test {name}",
-            difference=float(difference.mean()),
+            difference=float((mine - theirs).mean()),
             low=low,
             high=high,
-            seeds=len(difference),
+            seeds=len(mine),
             p=p,
+            tried=1,
             diverged=int((lost | gone[labels.index(baseline)]).sum()),
-            beats_random=beats,
+            random=len(arm),
+            beats_random=int((mine.mean() > arm).sum()),
         )
         found.append(of)
     corrected = _holm([verdict.p for verdict in found])
-    found = [dataclasses.replace(v, p=p) for v, p in zip(found, corrected, strict=True)]
+    found = [
+        dataclasses.replace(v, p=p, tried=len(found)) for v, p in zip(found, corrected, strict=True)
+    ]
     return tuple(sorted(found, key=lambda v: (v.helps is not True, -v.difference)))
 
 
@@ -148,14 +161,18 @@ def _ends(
     return score, gone.transpose("config", "seed").values
 
 
-def _interval(difference: np.ndarray) -> tuple[float, float, float]:
-    """Student's 95 % interval of the mean, and the two-sided p of its being 0."""
+def _interval(mine: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
+    """Student's 95 % interval of the mean of mine - theirs, and the two-sided p of its being 0."""
+    difference = mine - theirs
     count, mean = len(difference), difference.mean()
     if count < 2:
         return math.nan, math.nan, math.nan
     error = difference.std(ddof=1) / math.sqrt(count)
-    if error == 0:  # the same in every pair, of whose spread Student's t knows nothing: signs
-        return float(mean), float(mean), 1.0 if mean == 0 else 2.0 ** (1 - count)
+    rounding = 4 * np.finfo(np.float32).eps * max(abs(mine).max(), abs(theirs).max())
+    if np.ptp(difference) <= rounding:
+        # The same in every pair, but for the rounding of what was recorded: of that spread
+        # Student's t knows nothing, and what is left are the signs.
+        return float(mean), float(mean), 1.0 if abs(mean) <= rounding else 2.0 ** (1 - count)
     half = stats.t.ppf(1 - LEVEL / 2, count - 1) * error
     p = 2 * stats.t.sf(abs(mean) / error, count - 1)
     return float(mean - half), float(mean + half), float(p)

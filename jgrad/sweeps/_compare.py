@@ -125,10 +125,15 @@ def compare(
         spread=spread,
     )
     parts: list[xr.Dataset] = []
-    while turn is not None:
-        name, entries = turn
-        parts.append(runner.run(name, entries, len(parts)))
-        turn = _after(turns, parts[-1])
+    try:
+        while turn is not None:
+            name, entries = turn
+            parts.append(runner.run(name, entries, len(parts)))
+            turn = _after(turns, parts[-1])
+    except Exception as error:  # a device was lost, the disk is full, the caller's progress failed
+        if folder is not None:
+            error.add_note(f"What was done is in {folder.path}; the same call goes on from there.")
+        raise
     whole = results.merge(parts).assign_attrs(_attrs(plan, tasks, parts))
     if plan.labels is not None:  # as asked for, not as grouped
         found = whole.label.values.tolist()
@@ -180,7 +185,7 @@ def _after(turns: Turns, part: xr.Dataset) -> tuple[str, Any] | None:
 def _identity(
     plan: Any, tasks: Mapping[str, Split], devices: Sequence[Any] | None
 ) -> dict[str, Any]:
-    """What decides the bits: every field, the data's own bytes, the software, the devices."""
+    """What decides the bits: every field, the data's own bytes, the software, who computes."""
     used = list(devices or jax.devices())
     given = [field.name for field in dataclasses.fields(plan) if field.init]
     fields = {name: _plain(getattr(plan, name)) for name in given}
@@ -190,6 +195,7 @@ def _identity(
         "data_digest": {name: task.digest() for name, task in tasks.items()},
         "software": results.software(),
         "devices": f"{len(used)} x {used[0].device_kind}",
+        "processes": jax.process_count(),
         "schema": results.SCHEMA,
     }
 

@@ -35,6 +35,7 @@ def test_a_rate_that_diverges_in_one_seed_is_not_chosen():
     config = list(changed.label.values).index("tanh + he")
     changed["train_loss"][config] = 0.5
     changed["train_loss"][config, 2] = 0.001
+    changed["train_loss"][config, 2, 1, -1] = np.nan
     changed["diverged"][config, 2, 1] = True
     assert reports.summarise(changed)["tanh + he"].learning_rate != pytest.approx(0.1)
 

@@ -115,6 +115,12 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
         results.claim(tmp_path / "thesis.tex", {"depth": 3})
 
 
+def test_a_run_killed_while_it_claimed_its_folder_may_claim_it_again(tmp_path):
+    (tmp_path / ".run.json.part").write_text('{"dep')
+    results.claim(tmp_path, {"depth": 3})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
+
+
 def test_an_unreadable_record_is_another_run(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ValueError, match="another run's results"):
