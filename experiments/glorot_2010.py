@@ -278,13 +278,13 @@ EXPERIMENT = Experiment(
     scales={
         "tiny": {
             "phis": ["sigmoid"],
-            "probed_width": 16,
-            "networks": 3,
+            "probed_width": 8,
+            "networks": 2,
             "width": 8,
             "rates": [0.1],
             "pairs": 2,
-            "steps": 4,
-            "chunk": 2,
+            "steps": 2,
+            "chunk": 1,
         },
         "small": {
             "phis": ["tanh", "softsign", "sigmoid"],

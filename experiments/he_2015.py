@@ -217,11 +217,11 @@ EXPERIMENT = Experiment(
         "tiny": {
             "depths": [4],
             "width": 16,
-            "networks": 3,
+            "networks": 2,
             "rates": [0.01],
             "pairs": 2,
-            "steps": 4,
-            "chunk": 2,
+            "steps": 2,
+            "chunk": 1,
         },
         "small": {
             "depths": [10, 30],

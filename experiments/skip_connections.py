@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from jgrad import data, models, probes, reports, results, theory
 from jgrad.models import Architecture
 from jgrad.optim import Chain
-from jgrad.sweeps import Study, Trial, compare
+from jgrad.sweeps import Study, Supervised, Trial, compare, drawn
 
 #: Name → branch of `models.ResidualMLP` and what it is multiplied by at the start.
 SKIPS = {"skip": ("plain", 1.0), "SkipInit": ("skipinit", 0.0), "Fixup": ("fixup", 0.0)}
@@ -109,23 +109,23 @@ def _growth(net: str, depth: int, width: int, networks: int) -> np.ndarray:
     task = data.load(TASK)
     model = _model(net, depth, width).sized(task.shape, task.outputs)
 
+    keys = jax.random.split(jax.random.key(0), networks)
+    params, state = drawn(model, "he", keys)
+    # Fixup's head starts at 0, and lets no gradient by: any other one does.
+    params["head"]["kernel"] = jax.random.normal(jax.random.key(1), (networks, width, task.outputs))
+    apply = Supervised(model).apply
+
     @jax.jit
     @jax.vmap
-    def probed(key, x):
-        apply, params, state = models.build(model, key)
-        # Fixup's head starts at 0, and lets no gradient by: any other one does.
-        params["head"]["kernel"] = jax.random.normal(key, (width, task.outputs))
-
-        def f(params):
-            return apply(params, state, x[None])[0].sum()
-
-        _, grads, flow = probes.value_grad_and_flow(f)(params)
+    def probed(params, state, x):
+        _, grads, flow = probes.value_grad_and_flow(
+            lambda params: apply(params, state, x[None])[0].sum()
+        )(params)
         first = grads["first"]["linear"] if net == "plain" else grads["first"]
         # Of one example: a bias has the gradient of what it is added to.
         return jnp.log(jnp.linalg.norm(first["bias"])) - flow.profile("log_dz")[-1]
 
-    keys = jax.random.split(jax.random.key(0), networks)
-    return np.asarray(probed(keys, jnp.asarray(task.x_train[:networks])))
+    return np.asarray(probed(params, state, jnp.asarray(task.x_train[:networks])))
 
 
 def _forecast(net: str, depth: int, width: int) -> theory.Forecast:
@@ -266,11 +266,11 @@ EXPERIMENT = Experiment(
         "tiny": {
             "depths": [4],
             "width": 8,
-            "networks": 3,
+            "networks": 2,
             "rates": [0.01],
             "pairs": 2,
-            "steps": 4,
-            "chunk": 2,
+            "steps": 2,
+            "chunk": 1,
         },
         "small": {
             "depths": [10, 60],

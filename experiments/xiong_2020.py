@@ -25,7 +25,7 @@ from _experiment import Experiment, Row, beside, level, main, mean_and_error, va
 from matplotlib.figure import Figure
 
 from jgrad import models, probes, reports, theory
-from jgrad.sweeps import Study, Trial, compare, grid
+from jgrad.sweeps import Study, Supervised, Trial, compare, drawn, grid
 
 ORDERS = ("post", "pre")
 #: Positions of the sequences at initialisation.
@@ -47,11 +47,9 @@ def run(
 ) -> xr.Dataset:
     """Gradients of W₂ by block and by depth beside theory's; how trainings go."""
     deepest = max(depths)
-    keys = jax.random.split(jax.random.key(0), draws)
     found, forecasts = {}, {}
     for order, depth in itertools.product(ORDERS, depths):
-        one = functools.partial(_log_gradients, order=order, depth=depth, width=width)
-        found[order, depth] = np.asarray(jax.jit(jax.vmap(one, out_axes=1))(keys))
+        found[order, depth] = _log_gradients(order, depth, width, draws)
         forecasts[order, depth] = theory.forecast(
             theory.Transformer(depth=depth, tokens=TOKENS, norm=order)
         )
@@ -120,9 +118,9 @@ def run(
     )
 
 
-def _log_gradients(key: jax.Array, *, order: str, depth: int, width: int) -> jax.Array:
-    """Each block's ln ‖δz‖ and ln ‖∂L/∂W₂‖ with W_Q = 0, [2, depth]."""
-    of_params, of_x, of_loss = jax.random.split(key, 3)
+def _log_gradients(order: str, depth: int, width: int, draws: int) -> np.ndarray:
+    """Each block's ln ‖δz‖ and ln ‖∂L/∂W₂‖ with W_Q = 0, [2, draw, block]."""
+    of_params, of_x, of_loss = jax.random.split(jax.random.key(0), 3)
     model = models.Transformer(
         width=width,
         depth=depth,
@@ -132,16 +130,22 @@ def _log_gradients(key: jax.Array, *, order: str, depth: int, width: int) -> jax
         positions="none",
         per_position=True,
     ).sized((TOKENS, width), width)
-    apply, params, state = models.build(model, of_params, init="lecun_normal")
-    x, towards = (jax.random.normal(k, (1, TOKENS, width)) for k in (of_x, of_loss))
-
+    params, state = drawn(model, "lecun_normal", jax.random.split(of_params, draws))
     query = params["layers"]["attention"]["query"]
     params["layers"]["attention"]["query"] = jax.tree.map(jnp.zeros_like, query)
-    _, grads, flow = probes.value_grad_and_flow(
-        lambda params: jnp.sum(apply(params, state, x)[0] * towards)
-    )(params)
-    of_w2 = jnp.linalg.norm(grads["layers"]["wide"]["down"]["kernel"], axis=(1, 2))
-    return jnp.stack([flow.profile("log_dz"), jnp.log(of_w2)])
+    x, towards = (jax.random.normal(k, (draws, 1, TOKENS, width)) for k in (of_x, of_loss))
+    apply = Supervised(model).apply
+
+    @jax.jit
+    @functools.partial(jax.vmap, out_axes=1)
+    def probed(params, state, x, towards):
+        _, grads, flow = probes.value_grad_and_flow(
+            lambda params: jnp.sum(apply(params, state, x)[0] * towards)
+        )(params)
+        of_w2 = jnp.linalg.norm(grads["layers"]["wide"]["down"]["kernel"], axis=(1, 2))
+        return jnp.stack([flow.profile("log_dz"), jnp.log(of_w2)])
+
+    return np.asarray(probed(params, state, x, towards))
 
 
 def _trained(
@@ -295,8 +299,8 @@ EXPERIMENT = Experiment(
             "trained_width": 8,
             "rates": [0.01],
             "seeds": 2,
-            "steps": 4,
-            "chunk": 2,
+            "steps": 2,
+            "chunk": 1,
         },
         "small": {
             "depths": [3, 6, 12],

@@ -464,7 +464,7 @@ def test_axes_make_a_study():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"axis": ("depth",)}, "NAME=VALUE, got 'depth'"),
+        ({"axis": ("depth",)}, "NAME=A,B,..., got 'depth'"),
         ({"axis": ("dpeth=3",)}, "did you mean 'depth'"),
         ({"set": ("cilp=none",)}, "did you mean 'clip'"),
         ({"axis": ("depth=3",), "remedies": ("skip",)}, "a study of --axis has none"),

@@ -15,8 +15,12 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Names between commas, as a tuple."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """Names between commas, as a tuple; at least one."""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        msg = f"names between commas are wanted, got {text!r}"
+        raise click.BadParameter(msg)
+    return names
 
 
 def _scale(text: str) -> float:

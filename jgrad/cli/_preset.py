@@ -69,8 +69,8 @@ def _named(text: str, *, many: bool = False) -> tuple[str, Any]:
       (('skip', True), ('clip', ('none', 'norm:1.0')))
     """
     name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        msg = f"a field and its value are written NAME=VALUE, got {text!r}"
+    if not (name and equals and all(part.strip() for part in value.split(","))):
+        msg = f"a field is written NAME={'A,B,...' if many else 'VALUE'}, got {text!r}"
         raise ValueError(msg)
     return name, tuple(map(_value, value.split(","))) if many else _value(value)
 

@@ -30,14 +30,25 @@ def delta_orthogonal(scale: float = 1.0) -> Initializer:
     """A convolution kernel that is zero but at its centre, and there `orthogonal`.
 
     With circular padding an isometry times the scale, for no fewer channels out than in. Xiao et
-    al., 2018, arXiv:1806.05393.
+    al., 2018, arXiv:1806.05393. A kernel without a window is all centre, as that of a head.
 
     Example:
       >>> import jax, jax.numpy as jnp
       >>> delta_orthogonal()(jax.random.key(0), (3, 3, 4, 8), jnp.float32)[0].any()
       Array(False, dtype=bool)
     """
-    return _in_float32(_init.delta_orthogonal(scale))
+    # Not JAX's, which takes no dense kernel, and none with fewer channels out than in: a network
+    # has both.
+    central = orthogonal(scale)
+
+    def init(key: Any, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+        *window, inputs, outputs = shape
+        middle = central(key, (inputs, outputs), dtype, out_sharding)
+        if not window:
+            return middle
+        return jnp.zeros(shape, dtype).at[*[(side - 1) // 2 for side in window]].set(middle)
+
+    return init
 
 
 def _in_float32(init: Initializer) -> Initializer:

@@ -68,7 +68,8 @@ def convolution(
         outputs,
         (window, window),
         strides=stride,
-        padding="CIRCULAR" if circular else ((window - 1) // 2, window // 2),
+        # Of both axes: a single pair would be one number for each.
+        padding="CIRCULAR" if circular else (((window - 1) // 2, window // 2),) * 2,
         use_bias=bias,
         conv_general_dilated=contract,
         kernel_init=kernel_init,

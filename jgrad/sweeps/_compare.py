@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from jgrad import results
+from jgrad._trees import paths
 from jgrad.data import Split
 
 from ._layout import Spread, meet
@@ -92,7 +94,8 @@ def compare(
 
     Args:
       plan: what to train; or a loss.
-      params: for a loss, its initial parameters, a function key -> params, or an NNX module.
+      params: for a loss, its initial parameters: arrays, an NNX or Equinox module, or a function
+        from a key to either.
       data: for a loss, a pytree of arrays with the examples along axis 0.
       output: a new or empty folder, or that of the same plan.
       progress: called on the host with a `Progress`, before each compilation and after each chunk.
@@ -212,15 +215,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray | jax.Array):
+        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            value = jax.random.key_data(value)
         host = np.ascontiguousarray(value)
         return f"{host.dtype}{list(host.shape)} {hashlib.sha256(host.tobytes()).hexdigest()[:16]}"
+    if value is None:
+        return None
+    if not jax.tree_util.all_leaves([value]):  # such as NNX's variables, which can be called too
+        held = zip(paths(value), jax.tree.leaves(value), strict=True)
+        return {"kind": type(value).__name__, **{path: _plain(leaf) for path, leaf in held}}
     if callable(value):
         name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
         return f"{name} {_code(getattr(value, '__code__', None))[:8]}"
-    if value is None:
-        return None
-    leaves, structure = jax.tree.flatten(value)
-    return value if leaves == [value] else [str(structure), *map(_plain, leaves)]
+    return value
 
 
 def _code(code: Any) -> str:

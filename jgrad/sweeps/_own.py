@@ -19,6 +19,7 @@ from jgrad.results import Yardstick
 from ._axes import axis, seed_axis
 from ._entry import Entry
 from ._objective import Own
+from ._parted import names, parted
 from ._program import Program, check_batch
 from ._rates import checked_rates, family
 from ._step import Examples
@@ -62,14 +63,14 @@ class Remedy:
         """
         if callable(self.scale):
             return self.scale(params)
-        names = paths(params)
+        known = names(params)
         for pattern in self.scale:
-            if not fnmatch.filter(names, pattern):
-                msg = f"no parameter matches {pattern!r}; there are {', '.join(names)}"
+            if not fnmatch.filter(known, pattern):
+                msg = f"no parameter matches {pattern!r}; there are {', '.join(known)}"
                 raise ValueError(msg)
         factors = [
             np.prod([f for p, f in self.scale.items() if fnmatch.fnmatchcase(name, p)])
-            for name in names
+            for name in known
         ]
         leaves, structure = jax.tree.flatten(params)
         scaled = [
@@ -84,9 +85,9 @@ class OwnStudy:
 
     Attributes:
       loss: (params, batch) -> scalar.
-      params: the initial parameters, a pytree of arrays; or a function key -> params, called with
-        every seed's key; or a Flax NNX module, whose `nnx.Param`s are trained, while what it holds
-        besides stays as it is.
+      params: the initial parameters, a pytree of arrays; or a model: a Flax NNX module, whose
+        `nnx.Param`s are trained, or an Equinox one, whose arrays of floats are, while what it holds
+        besides stays as it is; or a function key -> any of these, called with every seed's key.
       train: pytree of arrays with the examples along axis 0; a batch is some of them.
       test: the same for held-out examples.
       remedies: what to try, each by itself.
@@ -104,7 +105,7 @@ class OwnStudy:
     Raises:
       ValueError: remedies of the same name, a number out of its range, arrays of unequal length,
         with a NaN in them, or with fewer examples than a batch.
-      TypeError: a remedy that is no `Remedy`, or a leaf of the parameters that is no array.
+      TypeError: a remedy that is no `Remedy`, or parameters without an array of floats.
     """
 
     loss: Callable[..., Any]
@@ -122,19 +123,21 @@ class OwnStudy:
     batch: int = 32
     sharpness: bool = False
     stacked: str = ""
-    #: The loss as a function of arrays.
+    #: The loss as a function of what is trained, and what that is, by seed.
     _pure: Callable[..., Any] = dataclasses.field(init=False, repr=False, compare=False)
+    _drawn: Callable[[int], PyTree] = dataclasses.field(init=False, repr=False, compare=False)
     #: There is no accuracy, so nothing is trained or not by it.
     trains_above = math.nan
     random = 0
 
     def __post_init__(self):
-        pure, (params, _) = probes.pure_call(self.loss, (self.params, self.train))
-        object.__setattr__(self, "params", params)
-        object.__setattr__(self, "_pure", pure)
-        if not callable(params):
-            _check_arrays(params)
         object.__setattr__(self, "seeds", seed_axis(self.seeds))
+        pure, drawn = parted(self.loss, self.params, self.train, self.seeds[0])
+        object.__setattr__(self, "_pure", pure)
+        object.__setattr__(self, "_drawn", drawn)
+        # By its arrays a module is known again in another process.
+        _, (params, _) = probes.pure_call(self.loss, (self.params, self.train))
+        object.__setattr__(self, "params", params)
         if isinstance(self.remedies, Remedy | Mapping):
             msg = f"remedies must be a sequence of them, got {self.remedies!r}"
             raise TypeError(msg)
@@ -193,9 +196,9 @@ class OwnStudy:
             return jax.grad(lambda p: objective.loss(p, {}, batch, jax.random.key(0))[0])(params)
 
         params = jax.tree.map(lambda leaf: leaf[0], entry.draw(self.seeds[:1])[0])
-        names = paths(params)
-        if self.stacked and not fnmatch.filter(names, self.stacked):
-            msg = f"stacked: no parameter matches {self.stacked!r}; there are {', '.join(names)}"
+        known = paths(params)
+        if self.stacked and not fnmatch.filter(known, self.stacked):
+            msg = f"stacked: no parameter matches {self.stacked!r}; there are {', '.join(known)}"
             raise ValueError(msg)
         jax.eval_shape(gradient, params)
 
@@ -206,7 +209,7 @@ class OwnStudy:
         def draw(seeds: Sequence[int]) -> tuple[PyTree, PyTree]:
             each = []
             for seed in seeds:
-                params = self.params(jax.random.key(seed)) if callable(self.params) else self.params
+                params = self._drawn(seed)
                 scaled = remedy.rescaled(params) if remedy else params
                 if jax.tree.map(np.shape, scaled) != jax.tree.map(np.shape, params):
                     msg = (
@@ -241,17 +244,6 @@ class OwnStudy:
             remedy=remedy.label if remedy else "",
             baseline="plain" if remedy else "",
         )
-
-
-def _check_arrays(params: PyTree) -> None:
-    """Refuse parameters with leaves that cannot be trained."""
-    for name, leaf in zip(paths(params), jax.tree.leaves(params), strict=True):
-        if not hasattr(leaf, "dtype"):
-            msg = (
-                f"params wants an array in every leaf, {name or 'it'} is {type(leaf).__name__}; "
-                "part what is trained from the rest first, as by equinox.partition"
-            )
-            raise TypeError(msg)
 
 
 def _check_examples(name: str, tree: PyTree) -> None:

@@ -57,6 +57,20 @@ def test_critical_weights():
     assert centre == pytest.approx(math.sqrt(2), rel=1e-5)
 
 
+def test_delta_orthogonal_is_jaxs_where_that_has_one():
+    key, shape = jax.random.key(3), (3, 2, 5, 7)
+    expected = jax.nn.initializers.delta_orthogonal(1.5)(key, shape, jnp.float32)
+    found = inits.delta_orthogonal(1.5)(key, shape, jnp.float32)
+    assert np.count_nonzero(expected) == 35
+    assert np.array_equal(found != 0, expected != 0)
+    for kernel in (expected[1, 0], found[1, 0]):
+        np.testing.assert_allclose(kernel @ kernel.T, 1.5**2 * np.eye(5), atol=1e-5)
+    narrowing = inits.delta_orthogonal()(key, (3, 3, 6, 4), jnp.float32)[1, 1]
+    np.testing.assert_allclose(narrowing.T @ narrowing, np.eye(4), atol=1e-6)
+    dense = inits.delta_orthogonal()(key, (6, 4), jnp.float32)
+    np.testing.assert_array_equal(dense, inits.orthogonal()(key, (6, 4), jnp.float32))
+
+
 def test_critical_where_there_is_none():
     with pytest.raises(ValueError, match="no critical point"):
         inits.critical("softplus")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -50,6 +51,9 @@ def whole(tmp_path_factory):
 
 class Stopped(Exception):
     pass
+
+
+GOES_ON = "the same call goes on from there."
 
 
 def test_remedies_follow_failures(whole):
@@ -154,8 +158,9 @@ def test_a_stopped_run_ends_with_the_same_bits(whole, tmp_path, stop_after, monk
         if count > stop_after:
             raise Stopped
 
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped) as stopped:
         compare(small(), output=tmp_path, progress=stop)
+    assert stopped.value.__notes__ == [f"What was done is in {tmp_path}; {GOES_ON}"]
     told = []
     again = compare(small(), output=tmp_path, progress=told.append)
     done, chunks = divmod(stop_after, 3)
@@ -192,6 +197,33 @@ def test_another_runs_folder_is_refused(whole):
     ):
         compare(small(depth=2), output=folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_a_device_lost_on_the_way_costs_the_chunk_that_ran(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(_train, "PAUSE", 0.0)
+    dataset, _, _ = whole
+    whole_program, left = _train._Run.compile, iter([True] * 3)
+
+    def compiled(run, memory):
+        advance = whole_program(run, memory)
+
+        def on_a_failing_device(first):
+            if not next(left, False):
+                msg = "INTERNAL: device lost"
+                raise jax.errors.JaxRuntimeError(msg)
+            return advance(first)
+
+        return on_a_failing_device
+
+    with monkeypatch.context() as failing:
+        failing.setattr(_train._Run, "compile", compiled)
+        with pytest.raises(jax.errors.JaxRuntimeError, match="device lost") as lost:
+            compare(small(), output=tmp_path)
+    assert lost.value.__notes__[0].endswith(GOES_ON)
+    told = []
+    same_numbers(compare(small(), output=tmp_path, progress=told.append), dataset)
+    assert [(p.stage, p.step) for p in told[:3]] == [("resume", 8), ("compile", 0), ("train", 8)]
 
 
 @pytest.mark.slow

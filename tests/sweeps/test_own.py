@@ -1,5 +1,8 @@
 """Remedies on a loss of one's own, against the edited loss trained by hand."""
 
+from collections.abc import Callable
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,29 +135,79 @@ def test_a_folder_of_ones_own_is_resumed(compared, tmp_path):
     np.testing.assert_array_equal(again.train_loss, compared.train_loss)
 
 
-def test_an_nnx_module_is_trained_as_its_parameters_are(tmp_path):
-    class Net(nnx.Module):
-        def __init__(self, rngs):
-            self.hidden = nnx.Linear(5, 6, rngs=rngs)
-            self.out = nnx.Linear(6, 1, rngs=rngs)
+class NnxNet(nnx.Module):
+    def __init__(self, rngs):
+        self.hidden = nnx.Linear(5, 6, rngs=rngs)
+        self.out = nnx.Linear(6, 1, rngs=rngs)
 
-        def __call__(self, x):
-            return self.out(nnx.sigmoid(self.hidden(x)))
+    def __call__(self, x):
+        return self.out(nnx.sigmoid(self.hidden(x)))
 
-    def by_module(net, batch):
-        return jnp.mean((net(batch["x"]) - batch["y"]) ** 2)
 
-    def by_arrays(p, batch):
-        h = jax.nn.sigmoid(batch["x"] @ p["hidden"]["kernel"] + p["hidden"]["bias"][None])
-        return jnp.mean((h @ p["out"]["kernel"] + p["out"]["bias"][None] - batch["y"]) ** 2)
+class EqxNet(eqx.Module):
+    """Holds what is no array of floats, and can be called."""
 
-    net = Net(nnx.Rngs(0))
-    params = nnx.to_pure_dict(nnx.state(net, nnx.Param))
-    settings = SETTINGS | {"remedies": REMEDIES[:1], "seeds": (1,)}
+    hidden: eqx.nn.Linear
+    out: eqx.nn.Linear
+    phi: Callable
+    order: jax.Array
+    dropped: float = 0.0
+
+    def __init__(self, key):
+        self.hidden = eqx.nn.Linear(5, 6, key=key)
+        self.out = eqx.nn.Linear(6, 1, key=key)
+        self.phi, self.order = jax.nn.sigmoid, jnp.arange(5)
+
+    def __call__(self, x):
+        return self.out(self.phi(self.hidden(x[self.order])))
+
+
+def by_module(net, batch):
+    forward = jax.vmap(net) if isinstance(net, eqx.Module) else net
+    return jnp.mean((forward(batch["x"]) - batch["y"]) ** 2)
+
+
+def by_arrays(p, batch):
+    h = jax.nn.sigmoid(batch["x"] @ p["hidden"]["kernel"] + p["hidden"]["bias"][None])
+    return jnp.mean((h @ p["out"]["kernel"] + p["out"]["bias"][None] - batch["y"]) ** 2)
+
+
+def made(kind, key):
+    """The module of that key, and the same as arrays."""
+    if kind == "nnx":
+        net = NnxNet(nnx.Rngs(key))
+        return net, nnx.to_pure_dict(nnx.state(net, nnx.Param))
+    net = EqxNet(key)
+    parts = {"hidden": net.hidden, "out": net.out}
+    return net, {k: {"kernel": part.weight.T, "bias": part.bias} for k, part in parts.items()}
+
+
+@pytest.mark.parametrize("kind", ["nnx", "eqx"])
+def test_a_module_is_trained_as_its_parameters_are(kind, tmp_path):
+    remedies = [REMEDIES[0], Remedy(label="wider", scale={"out/[kw]e*": 2.0})]
+    settings = SETTINGS | {"remedies": remedies, "seeds": (1,)}
+    net, arrays = made(kind, jax.random.key(0))
     found = compare(by_module, net, own_data(0), output=tmp_path, **settings)
-    expected = compare(by_arrays, params, own_data(0), **settings)
+    expected = compare(by_arrays, arrays, own_data(0), **settings)
     np.testing.assert_allclose(found.train_loss, expected.train_loss, rtol=1e-5)
-    assert found.label.values.tolist() == ["plain", "tanh"]
+    assert found.label.values.tolist() == ["plain", "tanh", "wider"]
+    # The same module, made again, finds its results; another one does not.
+    told = []
+    again, _ = made(kind, jax.random.key(0))
+    compare(by_module, again, own_data(0), output=tmp_path, progress=told.append, **settings)
+    assert {p.stage for p in told} == {"resume"}
+    other, _ = made(kind, jax.random.key(1))
+    with pytest.raises(ValueError, match="another run's results"):
+        compare(by_module, other, own_data(0), output=tmp_path, **settings)
+
+
+@pytest.mark.parametrize("kind", ["nnx", "eqx"])
+def test_a_function_may_make_a_module_for_every_seed(kind):
+    settings = SETTINGS | {"remedies": (), "seeds": (1, 4)}
+    found = compare(by_module, lambda key: made(kind, key)[0], own_data(0), **settings)
+    expected = compare(by_arrays, lambda key: made(kind, key)[1], own_data(0), **settings)
+    np.testing.assert_allclose(found.train_loss, expected.train_loss, rtol=1e-5)
+    assert np.ptp(found.train_loss.isel(step=0).values) > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -212,10 +265,10 @@ def test_labels_alike_as_file_names_stay_apart_and_half_precision_is_saved(tmp_p
     xr.testing.assert_equal(saved, compare(own_loss, half, own_data(0), **settings))
 
 
-def test_a_leaf_that_is_no_array_is_named():
-    params = {"w": np.ones((5, 1), np.float32), "phi": "relu"}
-    with pytest.raises(TypeError, match="every leaf, phi is str"):
-        compare(own_loss, params, own_data(0))
+def test_parameters_without_an_array_of_floats_are_refused():
+    for params in ("relu", {"phi": "relu", "size": 3}, lambda key: {"size": np.ones(3, int)}):
+        with pytest.raises(TypeError, match="wants arrays of floats to train, got "):
+            compare(own_loss, params, own_data(0))
 
 
 def test_neither_plan_nor_loss():
