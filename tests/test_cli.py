@@ -466,6 +466,11 @@ def test_axes_make_a_study():
     [
         ({"axis": ("depth",)}, "NAME=A,B,..., got 'depth'"),
         ({"axis": ("dpeth=3",)}, "did you mean 'depth'"),
+        ({"axis": ("activation=,",)}, "NAME=A,B,..., got 'activation=,'"),
+        ({"axis": ("depth=3", "depth=4,5")}, "depth is given more than once"),
+        ({"axis": ("depth=3,4",), "depth": 5}, "depth is given more than once"),
+        ({"axis": ("init=he",), "inits": ("xavier",)}, "init is given more than once"),
+        ({"set": ("width=3",), "width": 5}, "width is given more than once"),
         ({"set": ("cilp=none",)}, "did you mean 'clip'"),
         ({"axis": ("depth=3",), "remedies": ("skip",)}, "a study of --axis has none"),
         ({"model": "transfomer"}, "did you mean 'transformer'"),

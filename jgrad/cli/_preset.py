@@ -7,6 +7,9 @@ from typing import Any
 
 from jgrad import sweeps
 
+#: Options that list the values of a field.
+_LISTS = {"activations": "activation", "inits": "init"}
+
 #: Options that say what all trainings have in common.
 _OF_BASE = ("model", "depth", "width", "optimizer", "batch", "data")
 
@@ -19,9 +22,15 @@ def plan(options: Mapping[str, Any]) -> sweeps.Comparison | sweeps.Study:
         what `vary`, `Comparison` and `Study` refuse.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    axes = dict(_named(text, many=True) for text in given.pop("axis", ()))
-    fields = dict(_named(text) for text in given.pop("set", ()))
-    fields |= {name: given.pop(name) for name in _OF_BASE if name in given}
+    axes = [_named(text, many=True) for text in given.pop("axis", ())]
+    fields = [_named(text) for text in given.pop("set", ())]
+    fields += [(name, given.pop(name)) for name in _OF_BASE if name in given]
+    of_lists = [field for name, field in _LISTS.items() if name in given]
+    names = [*(name for name, _ in (*axes, *fields)), *of_lists]
+    if twice := [name for name in names if names.count(name) > 1]:
+        msg = f"{twice[0]} is given more than once"
+        raise ValueError(msg)
+    axes, fields = dict(axes), dict(fields)
     default = sweeps.Comparison()
     base = _varied(default.base, fields)
     if "seeds" in given:
@@ -47,7 +56,7 @@ def _study(
     if "remedies" in given:
         msg = "--remedies are tried where a comparison fails; a study of --axis has none"
         raise ValueError(msg)
-    for name, field in (("activations", "activation"), ("inits", "init")):
+    for name, field in _LISTS.items():
         if name in given:
             axes = {field: given.pop(name), **axes}
     given = {"steps": default.steps, "chunk": default.chunk, "seeds": default.seeds, **given}

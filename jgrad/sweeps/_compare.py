@@ -248,16 +248,17 @@ def _attrs(plan: Plan, tasks: Mapping[str, Split], parts: Sequence[xr.Dataset]) 
         "steps": plan.steps,
         "trains_above": plan.trains_above,
         "random": plan.random,
-        "examples": "; ".join(
-            f"{task.name}: {len(task.y_train)} to train on, {len(task.y_test)} to test, "
-            f"digest {task.digest()}"
-            for task in tasks.values()
-        ),
         "n_programs": len(parts),
         "n_points": sum(part.train_loss.isel(step=0).size for part in parts),
         "compile_seconds": total("compile_seconds"),
         "train_seconds": total("train_seconds"),
     }
+    if tasks:
+        attrs["examples"] = "; ".join(
+            f"{task.name}: {len(task.y_train)} to train on, {len(task.y_test)} to test, "
+            f"digest {task.digest()}"
+            for task in tasks.values()
+        )
     if len(tasks) == 1:  # what the coordinates say of each configuration, in short
         (task,) = tasks.values()
         attrs |= {"data": task.name, "chance": task.chance, "baseline_loss": task.baseline}

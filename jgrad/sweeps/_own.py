@@ -187,7 +187,7 @@ class OwnStudy:
 
         Raises:
           ValueError: its rewriting or `stacked` matches nothing, or its rescaling changes the tree.
-          TypeError: the loss is no scalar, or a parameter is no float.
+          TypeError: the loss is no scalar.
         """
         objective = entry.program.objective
         batch = jax.tree.map(lambda leaf: leaf[: self.batch], self.train)

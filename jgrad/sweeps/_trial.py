@@ -1,6 +1,7 @@
 """One configuration of everything but its learning rate and seed, and how to vary it by name."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from jgrad import data, inits, models
@@ -105,12 +106,14 @@ def vary(trial: Trial, **changes: Any) -> Trial:
     if isinstance(changes.get("chain"), str):
         changes["chain"] = Chain.parse(changes["chain"])
     own = {field.name for field in dataclasses.fields(Trial)}
-    trial = dataclasses.replace(trial, **{k: v for k, v in changes.items() if k in own})
+    parts = {name: changes.pop(name, getattr(trial, name)) for name in _PARTS}
+    changed: dict[str, dict[str, Any]] = {name: {} for name in _PARTS}
     for name in changes.keys() - own:
-        part = _part(trial, name)
-        changed = dataclasses.replace(getattr(trial, part), **{name: changes[name]})
-        trial = dataclasses.replace(trial, **{part: changed})
-    return trial
+        changed[_part(parts, name)][name] = changes.pop(name)
+    # All at once: of two values that fit each other, one alone may not fit what was there.
+    for part, fields in changed.items():
+        changes[part] = dataclasses.replace(parts[part], **fields)
+    return dataclasses.replace(trial, **changes)
 
 
 def settings(trial: Trial) -> dict[str, Any]:
@@ -135,13 +138,14 @@ def settings(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _part(trial: Trial, name: str) -> str:
-    """Which part of the trial has the field of that name."""
-    for part in _PARTS:
-        if name in _fields(getattr(trial, part)):
+def _part(parts: Mapping[str, Any], name: str) -> str:
+    """Which part of a trial has the field of that name."""
+    for part, value in parts.items():
+        if name in _fields(value):
             return part
-    known = set(settings(trial)) | set(_PARTS)
-    raise ValueError(unknown("axis", name, known))
+    of_parts = {field for value in parts.values() for field in _fields(value)}
+    own = {field.name for field in dataclasses.fields(Trial)}
+    raise ValueError(unknown("axis", name, own | of_parts))
 
 
 def _fields(part: Any) -> dict[str, Any]:

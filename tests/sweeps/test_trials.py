@@ -24,6 +24,15 @@ def test_vary_takes_a_model_and_a_chain_by_name():
     assert trial.chain == Chain(optimizer="adam:b2=0.9", clip="value:1.0")
 
 
+def test_values_that_fit_each_other_are_set_together():
+    """Each alone does not fit what was there."""
+    for change in ({"heads": 3, "width": 9}, {"width": 9, "heads": 3}):
+        model = vary(Trial(), model="transformer", **change).model
+        assert (model.heads, model.width) == (3, 9)
+    normed = vary(Trial(), norm="batch")
+    assert vary(normed, batch=1, norm="none").batch == 1
+
+
 def test_a_grid_is_every_combination():
     axes = {
         "activation": ["tanh", "relu", "gelu"],
