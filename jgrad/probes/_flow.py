@@ -14,8 +14,8 @@ import numpy as np
 from jgrad._names import unknown
 
 from ._measures import below
+from ._packed import Packed, log_norm, read_count
 from ._sites import Site
-from ._sums import log_norm, read_count
 
 #: A place along the main path: the site's key and the step of the scans that it stands in.
 Position = tuple[str, tuple[int, ...]]
@@ -36,13 +36,13 @@ class Flow(Mapping):
     read, so that flows may be added, averaged over devices and kept.
 
     Attributes:
-      sums: site key → name of a sum → array.
+      sums: site key → its sums, by name.
       passes: how many backward passes it holds.
       sites: the sites, in program order.
       orders: (name of a sum, its order in δ) for every sum whose order is not 0.
     """
 
-    sums: dict[str, dict[str, Any]]
+    sums: dict[str, Packed]
     passes: Any
     sites: tuple[Site, ...]
     orders: tuple[tuple[str, int], ...] = ()
@@ -78,11 +78,8 @@ class Flow(Mapping):
         A mean over half a batch has a δ twice as large as the mean over the whole: scale each
         half's flow by ½ before adding.
         """
-        order = dict(self.orders)
-        sums = {
-            key: {name: c ** order.get(name, 0) * sum_ for name, sum_ in of_site.items()}
-            for key, of_site in self.sums.items()
-        }
+        factors = {name: c**order for name, order in self.orders}
+        sums = {key: of_site.scale(factors) for key, of_site in self.sums.items()}
         return dataclasses.replace(self, sums=sums)
 
     @functools.cached_property
@@ -234,7 +231,7 @@ class SiteFlow:
 
     flow: Flow
     site: Site
-    sums: Mapping[str, jax.Array]
+    sums: Packed
 
     def _sum(self, name: str, measure: str) -> jax.Array:
         if name not in self.sums:

@@ -14,44 +14,46 @@ from jgrad._numerics import at_least_float32
 from jgrad.activations import log_slope
 
 from ._measures import Backward, Forward, Measure
+from ._packed import Packed, pack
 from ._plan import Plan
 from ._sampled import text_of
 from ._sites import Found, Site
-from ._sums import Term, shapes, sums
+from ._sums import Parts, Term, shapes, sums
 
-#: One site's sums by name.
-Sums = Mapping[str, jax.Array]
+#: One site's sums by name, before they are packed.
+Sums = Mapping[str, Parts]
 
 
-def sinks(sites: Sequence[Site], measures: Sequence[Measure]) -> tuple[Sums, ...]:
+def sinks(sites: Sequence[Site], measures: Sequence[Measure]) -> tuple[Packed, ...]:
     """Zeros of the shapes in which the sites' sums come out, [*steps, ...] each."""
 
     @functools.cache  # a deep network's layers are alike
-    def shapes_at(*of_site: Any) -> Mapping[str, jax.ShapeDtypeStruct]:
+    def shapes_at(*of_site: Any) -> Packed:
         return _shapes(measures, *of_site)
 
-    def sink(site: Site) -> Sums:
+    def sink(site: Site) -> Packed:
         of_site = shapes_at(site.shape, site.dtype, site.unit_axis, site.traced)
-        return {
-            name: jnp.zeros((*site.steps, *sum_.shape), sum_.dtype)
-            for name, sum_ in of_site.items()
-        }
+        return jax.tree.map(lambda sum_: jnp.zeros((*site.steps, *sum_.shape), sum_.dtype), of_site)
 
     return tuple(map(sink, sites))
 
 
 def _shapes(
     measures: Sequence[Measure], shape: tuple[int, ...], dtype: str, unit_axis: int, traced: bool
-) -> Mapping[str, jax.ShapeDtypeStruct]:
+) -> Packed:
     x = jax.eval_shape(at_least_float32, jax.ShapeDtypeStruct(shape, dtype))
 
-    def all_of_them(x):
-        forward = Forward(x, x, x, lambda: x, unit_axis, x if traced else None)
-        backward = Backward(x, x, x, unit_axis)
-        return _terms("forward", measures, forward) | _terms("backward", measures, backward)
+    def forward(x):
+        return _terms(
+            "forward", measures, Forward(x, x, x, lambda: x, unit_axis, x if traced else None)
+        )
 
-    visits = {"visits": jax.ShapeDtypeStruct((), x.dtype)}
-    return visits | shapes(jax.eval_shape(all_of_them, x), unit_axis)
+    def backward(x):
+        return _terms("backward", measures, Backward(x, x, x, unit_axis))
+
+    of_terms = [shapes(jax.eval_shape(terms, x), unit_axis) for terms in (forward, backward)]
+    visits = {"visits": (jax.ShapeDtypeStruct((), x.dtype),)}
+    return jax.eval_shape(pack, visits | of_terms[0] | of_terms[1])
 
 
 def _terms(on: str, measures: Sequence[Measure], view: Any) -> dict[str, Term]:
@@ -113,19 +115,19 @@ def run(
 
 def measuring(sites: Sequence[Site], measures: Sequence[Measure]) -> AtSite:
     """At a site, φ with a sink as its extra: the sink's gradient is the site's sums."""
-    # Equal sites share one function, and `jit` remembers its trace and those of its derivatives: a
+    # Equal sites share what measures them, and `jit` remembers its trace and its derivatives': a
     # deep network's layers are traced once. It compiles nothing: under the caller's jit it is a
     # call in the caller's program, and XLA inlines it.
-    shared: dict[Any, Callable[..., jax.Array]] = {}
+    shared: dict[Any, tuple[Callable[..., Any], Callable[..., Any]]] = {}
 
     def at_site(index, found, phi, z, params, sink):
         # Inside shard_map a sink is one for all shards: its gradient is summed over them.
         sink = jax.tree.map(lambda zero: _jaxpr.varying_like(zero, z), sink)
         site = sites[index]
-        key = (phi, site.unit_axis, site.traced)
+        key = (found.phi, site.unit_axis, site.traced)
         if key not in shared:
-            shared[key] = jax.jit(_probed(phi, found, site, measures))
-        return shared[key](z, params, sink)
+            shared[key] = tuple(map(jax.jit, _summed(found, site, measures)))
+        return _probed(phi, site, *shared[key])(z, params, sink)
 
     return at_site
 
@@ -160,8 +162,32 @@ def scalar_function(graph: Graph, found: Found) -> ScalarFunction:
     return ScalarFunction(text_of(graph, found.nodes, found.start, found.end), phi)
 
 
+def _summed(
+    found: Found, site: Site, measures: Sequence[Measure]
+) -> tuple[Callable[..., Sums], Callable[..., Sums]]:
+    """The sums of a site on the way forward, of z, a, φ' and φ's parameter, and back."""
+
+    def forward(z, a, slope, parameter):
+        z, a, slope = map(at_least_float32, (z, a, slope))
+
+        def logs():
+            return jnp.log(jnp.abs(slope)) if found.phi is None else log_slope(found.phi)(z)
+
+        view = Forward(z, a, slope, logs, site.unit_axis, parameter)
+        return sums(_terms("forward", measures, view), site.unit_axis)
+
+    def backward(da, dz, slope):
+        view = Backward(*map(at_least_float32, (da, dz, slope)), site.unit_axis)
+        return sums(_terms("backward", measures, view), site.unit_axis)
+
+    return forward, backward
+
+
 def _probed(
-    phi: Callable[..., jax.Array], found: Found, site: Site, measures: Sequence[Measure]
+    phi: Callable[..., jax.Array],
+    site: Site,
+    summed_forward: Callable[..., Sums],
+    summed_backward: Callable[..., Sums],
 ) -> Callable[..., jax.Array]:
     """`probed(z, params, sink)`: φ with a sink whose gradient is the site's sums."""
 
@@ -171,27 +197,19 @@ def _probed(
 
     def forward(z, params, _):
         a, pullback = jax.vjp(phi, z, params)
-        slope = at_least_float32(pullback(jnp.ones_like(a))[0])
-        wide = at_least_float32(z)
-
-        def logs():
-            return jnp.log(jnp.abs(slope)) if found.phi is None else log_slope(found.phi)(wide)
-
-        parameter = _mean_of_first(params, wide) if site.traced else None
-        view = Forward(wide, at_least_float32(a), slope, logs, site.unit_axis, parameter)
-        visits = {"visits": jnp.ones((), wide.dtype)}
-        return a, (pullback, visits | sums(_terms("forward", measures, view), site.unit_axis))
+        slope = pullback(jnp.ones_like(a))[0]
+        parameter = _mean_of_first(params, at_least_float32(z)) if site.traced else None
+        visits = {"visits": (jnp.ones((), at_least_float32(z).dtype),)}
+        return a, (pullback, visits | summed_forward(z, a, slope, parameter))
 
     def backward(kept, da):
         pullback, seen = kept
         dz, dparams = pullback(da)
         slope, _ = pullback(jnp.ones_like(da))
-        wide_da, wide_dz, wide_slope = map(at_least_float32, (da, dz, slope))
-        view = Backward(wide_da, wide_dz, wide_slope, site.unit_axis)
-        seen = seen | sums(_terms("backward", measures, view), site.unit_axis)
+        packed = pack(seen | summed_backward(da, dz, slope))
         # A sink is whole, and so must be what comes back for it.
-        seen = jax.tree.map(lambda sum_: _jaxpr.varying_like(_jaxpr.whole(sum_), da), seen)
-        return dz, dparams, seen
+        whole = jax.tree.map(lambda sum_: _jaxpr.varying_like(_jaxpr.whole(sum_), da), packed)
+        return dz, dparams, whole
 
     probed.defvjp(forward, backward)
     return probed

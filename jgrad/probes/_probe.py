@@ -157,7 +157,7 @@ def value_grad_and_flow(
             (value, aux), (grads, sums) = jax.value_and_grad(probed, (0, 1), has_aux=True)(
                 differentiated, sinks(found, chosen)
             )
-            of_sites = {s.key: dict(of_site) for s, of_site in zip(found, sums, strict=True)}
+            of_sites = {s.key: of_site for s, of_site in zip(found, sums, strict=True)}
             flow = Flow(of_sites, jnp.ones((), jnp.float32), found, order_of_sums(chosen))
             return (value, aux) if has_aux else value, grads, flow
 

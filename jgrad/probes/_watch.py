@@ -13,7 +13,8 @@ from jgrad._types import PyTree
 
 from . import _checks
 from ._flow import Flow
-from ._sums import Squares, norm, sums
+from ._packed import norm
+from ._sums import Squares, sums
 
 
 def tap(x: jax.Array, name: str) -> jax.Array:
@@ -105,7 +106,8 @@ def _norms(tree: PyTree) -> dict[str, jax.Array]:
     """Leaf path → its norm; "total" → that of all."""
     leaves = [at_least_float32(jnp.asarray(leaf)) for leaf in jax.tree.leaves(tree)]
     squares = {
-        path: sums({"": Squares(leaf)})[""] for path, leaf in zip(paths(tree), leaves, strict=True)
+        path: jnp.stack(sums({"": Squares(leaf)})[""])
+        for path, leaf in zip(paths(tree), leaves, strict=True)
     }
     squares["total"] = jnp.sum(jnp.stack(list(squares.values())), axis=0)
     return {leaf: norm(of_leaf) for leaf, of_leaf in squares.items()}
