@@ -18,6 +18,7 @@ from ._rewrite import normalise as normalise
 from ._rewrite import rewrite as rewrite
 from ._rewrite import skip as skip
 from ._sites import Site as Site
+from ._sums import Apart as Apart
 from ._sums import Squares as Squares
 from ._sums import Units as Units
 from ._watch import Remembered as Remembered

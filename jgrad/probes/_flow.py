@@ -282,7 +282,7 @@ class SiteFlow:
 
     @property
     def log_da(self) -> jax.Array:
-        """ln‖δa‖, right for any normal float32 gradient; -inf where δa is 0."""
+        """ln‖δa‖, right for norms from 1e-34 to 1e+34; -inf where δa is 0."""
         return log_norm(self._sum("da2", "gains"))
 
     @property

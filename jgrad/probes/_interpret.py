@@ -18,7 +18,7 @@ from ._packed import Packed, pack
 from ._plan import Plan
 from ._sampled import text_of
 from ._sites import Found, Site
-from ._sums import Parts, Term, shapes, sums
+from ._sums import Parts, Term, after, shapes, sums
 
 #: One site's sums by name, before they are packed.
 Sums = Mapping[str, Parts]
@@ -124,7 +124,7 @@ def measuring(sites: Sequence[Site], measures: Sequence[Measure]) -> AtSite:
         # Inside shard_map a sink is one for all shards: its gradient is summed over them.
         sink = jax.tree.map(lambda zero: _jaxpr.varying_like(zero, z), sink)
         site = sites[index]
-        key = (found.phi, site.unit_axis, site.traced)
+        key = (found.phi, len(found.nodes), site.unit_axis, site.traced)
         if key not in shared:
             shared[key] = tuple(map(jax.jit, _summed(found, site, measures)))
         return _probed(phi, site, *shared[key])(z, params, sink)
@@ -166,6 +166,7 @@ def _summed(
     found: Found, site: Site, measures: Sequence[Measure]
 ) -> tuple[Callable[..., Sums], Callable[..., Sums]]:
     """The sums of a site on the way forward, of z, a, φ' and φ's parameter, and back."""
+    cost = 3 * len(found.nodes)  # φ' is computed in the loop of the sums
 
     def forward(z, a, slope, parameter):
         z, a, slope = map(at_least_float32, (z, a, slope))
@@ -174,11 +175,11 @@ def _summed(
             return jnp.log(jnp.abs(slope)) if found.phi is None else log_slope(found.phi)(z)
 
         view = Forward(z, a, slope, logs, site.unit_axis, parameter)
-        return sums(_terms("forward", measures, view), site.unit_axis)
+        return sums(_terms("forward", measures, view), site.unit_axis, cost)
 
     def backward(da, dz, slope):
         view = Backward(*map(at_least_float32, (da, dz, slope)), site.unit_axis)
-        return sums(_terms("backward", measures, view), site.unit_axis)
+        return sums(_terms("backward", measures, view), site.unit_axis, cost)
 
     return forward, backward
 
@@ -200,15 +201,18 @@ def _probed(
         slope = pullback(jnp.ones_like(a))[0]
         parameter = _mean_of_first(params, at_least_float32(z)) if site.traced else None
         visits = {"visits": (jnp.ones((), at_least_float32(z).dtype),)}
-        return a, (pullback, visits | summed_forward(z, a, slope, parameter))
+        seen, a = after(summed_forward(z, a, slope, parameter), a)
+        return a, (pullback, visits | seen)
 
     def backward(kept, da):
         pullback, seen = kept
         dz, dparams = pullback(da)
         slope, _ = pullback(jnp.ones_like(da))
-        packed = pack(seen | summed_backward(da, dz, slope))
+        more, dz = after(summed_backward(da, dz, slope), dz)
         # A sink is whole, and so must be what comes back for it.
-        whole = jax.tree.map(lambda sum_: _jaxpr.varying_like(_jaxpr.whole(sum_), da), packed)
+        whole = jax.tree.map(
+            lambda sum_: _jaxpr.varying_like(_jaxpr.whole(sum_), da), pack(seen | more)
+        )
         return dz, dparams, whole
 
     probed.defvjp(forward, backward)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jgrad._names import lookup
 
-from ._sums import Squares, Term, Units
+from ._sums import Apart, Squares, Term, Units
 
 
 class Forward(NamedTuple):
@@ -61,7 +61,8 @@ class Measure(NamedTuple):
     Attributes:
       terms: from a Forward or a Backward, what is summed over elements, by name: arrays of the
         shape of z, each element a function of that element's z, a, φ', δa, δz. A float array is
-        summed, of a bool array it is counted how many are True; `Squares` and `Units` say more.
+        summed, of a bool array it is counted how many are True; `Squares`, `Units` and `Apart`
+        say more.
       on: which of the two it looks at. What is measured forward is kept until the backward pass;
         z itself is not.
       order: of the sums in δ: 0, 1 or 2, one for all or by name. A loss c times as large makes
@@ -105,7 +106,7 @@ def _nonfinite_gradient(view: Backward) -> dict[str, Term]:
 def _log_slope(view: Forward) -> dict[str, Term]:
     logs = view.log_slope()
     sloped = jnp.isfinite(logs)
-    return {"log_slope": jnp.where(sloped, logs, 0.0), "log_sloped": sloped}
+    return {"log_slope": Apart(jnp.where(sloped, logs, 0.0)), "log_sloped": Apart(sloped)}
 
 
 def _gradient_means(view: Backward) -> dict[str, Term]:

@@ -114,7 +114,7 @@ def _whole(squares: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     """Σ (2ᵏ x)² over all x, at a k where it is a float, and this exponent k."""
     small, large = jnp.moveaxis(squares, axis, 0)
     # Where both count, neither is far from 1; where one is, the other is nothing beside it.
-    both = jnp.ldexp(small, -2 * UP) + jnp.ldexp(large, -2 * DOWN)
+    both = small * 2.0 ** (-2 * UP) + large * 2.0 ** (-2 * DOWN)
     is_small, is_large = large == 0, large > 1
     sum_ = jnp.where(is_small, small, jnp.where(is_large, large, both))
     return sum_, jnp.where(is_small, UP, jnp.where(is_large, DOWN, 0))

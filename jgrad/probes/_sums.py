@@ -20,11 +20,11 @@ import numpy as np
 from jgrad._jaxpr import varying_like
 
 #: Where `Squares` parts small from large numbers, and the exponents of what it multiplies them by.
-EDGE, UP, DOWN = 2.0**-3, 50, -60
+EDGE, UP, DOWN = 2.0**-3, 50, -50
 
-# Rows times sums in one loop. With more the compiler no longer unrolls it over the rows, and
-# without that it is no vector loop.
-_UNROLLED = 64
+# Operations in a loop: those of its elements, times rows. With more the compiler no longer unrolls
+# it over the rows, and without that it is no vector loop. A sum is about two, with what it sums.
+_UNROLLED, _OF_A_SUM, _APART = 176, 2, 60
 _MOST_ROWS, _MOST_SUMS = 16, 8
 # So many numbers of each are left to the last loop; on one device, more of them once they are in
 # memory, since one pass more takes longer to compile than they take to add.
@@ -36,8 +36,8 @@ _EXACT = 2**24
 class Squares(NamedTuple):
     """Σ x² as two sums, shape [2, ...]; `norm` and `log_norm` read them.
 
-    The square of 1e-25 is no float32. The sums are of (2⁵⁰ x)² over |x| < 1/8 and of (2⁻⁶⁰ x)² over
-    all other x: between them norms from 1e-34 to 1e+37 come out right, to rounding.
+    The square of 1e-25 is no float32. The sums are of (2⁵⁰ x)² over |x| < 1/8 and of (2⁻⁵⁰ x)² over
+    all other x: between them norms from 1e-34 to 1e+34 come out right, to rounding.
     """
 
     x: jax.Array
@@ -49,21 +49,28 @@ class Units(NamedTuple):
     x: "jax.Array | Squares"
 
 
+class Apart(NamedTuple):
+    """What is within takes tens of operations an element, and is summed in a loop of its own."""
+
+    x: "jax.Array | Squares | Units"
+
+
 #: What a measure may ask for: a float array is summed; of a bool array it is counted how many
 #: elements are True.
-Term = jax.Array | Squares | Units
+Term = jax.Array | Squares | Units | Apart
 
 #: What a term comes to, of all elements [] or of every unit [unit]: one float sum, the two of
 #: squares, or one count, int32.
-Parts = tuple[jax.Array, ...]
+Parts = tuple[Any, ...]
 
 
-def sums(terms: Mapping[str, Term], unit_axis: int = -1) -> dict[str, Parts]:
+def sums(terms: Mapping[str, Term], unit_axis: int = -1, cost: int = 0) -> dict[str, Parts]:
     """Σ over all elements of every term, by name.
 
     Args:
       terms: what is summed; arrays of one shape.
       unit_axis: the axis of units.
+      cost: about how many operations an element the terms have in common.
 
     Example:
       >>> x = jnp.array([[1.0, 2.0], [3.0, 4.0]])
@@ -71,9 +78,17 @@ def sums(terms: Mapping[str, Term], unit_axis: int = -1) -> dict[str, Parts]:
       >>> {name: part.tolist() for name, (part,) in out.items()}
       {'x': 10.0, 'by_unit': [4.0, 6.0], 'large': 3}
     """
+    together = {k: v for k, v in terms.items() if not isinstance(v, Apart)}
+    apart = {k: v.x for k, v in terms.items() if isinstance(v, Apart)}
+    if jax.device_count() > 1:
+        return _sums_of(together | apart, unit_axis, cost)
+    return _sums_of(together, unit_axis, cost) | _sums_of(apart, unit_axis, cost + _APART)
+
+
+def _sums_of(terms: Mapping[str, Any], unit_axis: int, cost: int) -> dict[str, Parts]:
     columns = {name: _columns(term) for name, term in terms.items()}
     by_unit = [isinstance(terms[name], Units) for name, xs in columns.items() for _ in xs]
-    few = _in_few_rows([x for xs in columns.values() for x in xs], unit_axis)
+    few = _in_few_rows([x for xs in columns.values() for x in xs], unit_axis, cost)
     added = iter(_added(few, by_unit))
 
     def parts(name: str) -> Parts:
@@ -93,6 +108,7 @@ def shapes(terms: Mapping[str, Any], unit_axis: int = -1) -> dict[str, Parts]:
     """
 
     def parts(term: Any) -> Any:
+        term = term.x if isinstance(term, Apart) else term
         x = _plain(term)
         units = (x.shape or (1,))[unit_axis]
         dtype = jnp.int32 if _counts(term) else x.dtype
@@ -104,12 +120,12 @@ def shapes(terms: Mapping[str, Any], unit_axis: int = -1) -> dict[str, Parts]:
 
 
 def _plain(term: Any) -> Any:
-    """The array within a term."""
+    """The array within a term that is not Apart."""
     x = term.x if isinstance(term, Units) else term
     return x.x if isinstance(x, Squares) else x
 
 
-def _counts(term: Term) -> bool:
+def _counts(term: Any) -> bool:
     return _plain(term).dtype == bool
 
 
@@ -118,15 +134,16 @@ def _columns(term: Term) -> list[jax.Array]:
     x = term.x if isinstance(term, Units) else term
     if isinstance(x, Squares):
         is_small, zeros = jnp.abs(x.x) < EDGE, jnp.zeros_like(x.x)
-        scale = jnp.where(is_small, 2.0**UP, 2.0**DOWN).astype(x.x.dtype)
-        squares = jnp.square(x.x * scale)
+        # The choice comes after the product: XLA would square the factors first, to 0 or infinity.
         # NaN is not small.
-        return [jax.lax.select(is_small, *pair) for pair in ((squares, zeros), (zeros, squares))]
+        small = jax.lax.select(is_small, x.x * 2.0**UP, zeros)
+        large = jax.lax.select(is_small, zeros, x.x * 2.0**DOWN)
+        return [jnp.square(small), jnp.square(large)]
     # Up to 2²⁴ floats count as exactly, and one loop over numbers of one kind is a faster one.
     return [x.astype(jnp.float32 if x.size < _EXACT else jnp.int32) if x.dtype == bool else x]
 
 
-def _in_few_rows(columns: Sequence[jax.Array], unit_axis: int) -> list[jax.Array]:
+def _in_few_rows(columns: Sequence[jax.Array], unit_axis: int, cost: int) -> list[jax.Array]:
     """The columns with their units last and most rows added up, [*rows, unit] each."""
     columns = [x if x.ndim else x.reshape(1) for x in columns]
     if unit_axis != -1:
@@ -136,7 +153,8 @@ def _in_few_rows(columns: Sequence[jax.Array], unit_axis: int) -> list[jax.Array
         few = _FEW_IN_MEMORY if jax.device_count() == 1 else _FEW
         shape = columns[0].shape
         count = math.ceil(len(columns) / math.ceil(len(columns) / _MOST_SUMS))
-        most = min(_MOST_ROWS, _UNROLLED // count)
+        most = min(_MOST_ROWS, _UNROLLED // (_OF_A_SUM * count + cost))
+        cost = 0  # what is in memory is only read
         rows = [_rows_at_once(d, most) for d in shape[:-1]]
         if max(rows, default=1) == 1:
             break
@@ -199,3 +217,14 @@ def _tangents_along(axes, columns, tangents):
         np.zeros(y.shape, jax.dtypes.float0) if y.dtype == jnp.int32 else jnp.sum(t, axes)
         for y, t in zip(out, tangents, strict=True)
     )
+
+
+def after(taken: Any, x: Any) -> tuple[Any, Any]:
+    """The sums, and x, which nothing sees before they are taken.
+
+    On a CPU a loop beside a matrix product costs it a core until the end: taken before, by all
+    cores, sums cost half as long. Elsewhere they had better share a loop with x.
+    """
+    if jax.default_backend() != "cpu" or jax.device_count() > 1:
+        return taken, x
+    return jax.lax.optimization_barrier((taken, x))

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from jgrad import activations, probes
-from jgrad.probes._sums import read_count
+from jgrad.probes._packed import read_count
 
 pytestmark = pytest.mark.loose_promotion
 
