@@ -34,8 +34,23 @@ def sites(
       all: list what is no activation too, with its role: the square in a layer norm, the
         exponential in a softmax or a loss, what the probe cannot enter.
       opaque: "raise" to refuse activations where the probe cannot go.
-      amend: `amend(site)` gives the site as you know it: with another role (an activation of your
-        own that was taken for a loss), or another unit axis (channels that come first).
+      amend: `amend(site)` gives the site as you know it: with another role, or another unit axis
+        (channels that come first).
+
+    A ReLU or a sigmoid that nothing but sums follow is taken for the last layer, since the program
+    of a loss may be the same, and would be missed if it were one; only a hinge on a margin and a
+    clip to numbers above 0 can be told. Where it is a loss, say so:
+
+      >>> import dataclasses
+      >>> def perceptron(w, x, y):
+      ...     return jnp.mean(jax.nn.relu(-y * jnp.sum(jnp.tanh(x @ w), axis=1)))
+      >>> def amend(site):
+      ...     return dataclasses.replace(site, role="loss") if site.activation == "relu" else site
+      >>> arguments = jnp.ones((3, 2)), jnp.ones((5, 3)), jnp.ones(5)
+      >>> [site.activation for site in sites(perceptron)(*arguments)]
+      ['tanh', 'relu']
+      >>> [site.activation for site in sites(perceptron, amend=amend)(*arguments)]
+      ['tanh']
 
     Example:
       >>> def f(w, x):

@@ -39,13 +39,15 @@ from ._sampled import (
     same,
     samples,
 )
-from ._uses import Origin, Uses, comes_back_to, has_sums_off, meets_sums_of, size
+from ._uses import Origin, Uses, comes_back_to, has_sums_off, is_margin, meets_sums_of, size
 
 #: What a site is for. Only activations are probed; the others are listed by `sites(..., all=True)`.
 Role = Literal["activation", "normaliser", "softmax", "loss", "constant", "passed over"]
 
 # Loss functions that are activations too: where they lead to nothing but the loss, they are it.
 _LOSSES = ("softplus", "log_sigmoid")
+# What compares a score with a number, or keeps it between two: a hinge's max(0, 1 - y f(x)).
+_COMPARISONS = ("relu", "hard_tanh")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,11 +184,20 @@ def _read(graph: Graph, chain: Chain) -> Iterator[Found]:
             i += 1
             continue
         stretch = next(iter((*exact, *known, stretches[-1])))
-        if exact and stretch.only_reduced:
+        if stretch.name == "relu":
+            # A ReLU kept below 1 is one clip.
+            stretch = next((s for s in known if s.name == "hard_tanh"), stretch)
+        if stretch.identity and stretch.only_reduced:
             # A mean of squared ReLUs is a ReLU and a loss; a conversion before a sum is the sum's.
-            stretch = next((s for s in exact if s.name != stretch.name), exact[-1])
+            powers = (s for s in exact if s.name != stretch.name and _between(s, stretch).is_power)
+            stretch = next(powers, [s for s in known if s.identity == stretch.identity][-1])
         yield from stretch.sites()
         i = chain.links.index(stretch.end)
+
+
+def _between(inner: "_Stretch", whole: "_Stretch") -> "_Stretch":
+    """The whole as a function of what is within, where both begin."""
+    return _Stretch(whole.graph, Chain((inner.end, whole.end), whole.nodes), 0, 1)
 
 
 class _Stretch:
@@ -249,6 +260,14 @@ class _Stretch:
         return self.name not in _LOSSES and self.uses.only_reduced
 
     @property
+    def compares(self) -> bool:
+        """Whether it is a hinge on what a score lacks, or keeps a ratio or probability off 0."""
+        if self.name not in _COMPARISONS:
+            return False
+        off_zero = all(np.all(values > 0) for values, _ in self.samples or ())
+        return off_zero or (self.name == "relu" and is_margin(self.graph, self.start))
+
+    @property
     def shares_out(self) -> bool:
         """Whether it is an exponential that is divided by its sum, or of what has one taken off."""
         if not all(map(is_exponential, self.samples or [])):
@@ -265,29 +284,32 @@ class _Stretch:
 
         What cannot be sampled is taken for one.
         """
+        return all(bends_one_way(values) for values, _ in self.samples or ()) or self.is_power
+
+    @functools.cached_property
+    def is_power(self) -> bool:
+        """Whether it is an even function or a power."""
         at = [self._at(scale * IDENTIFY_GRID) for scale in (1, -1, 2)]
         plain, negated, doubled = ([values for values, _ in of or ()] for of in at)
-        return (
-            all(map(bends_one_way, plain))
-            or all(map(same, plain, negated))
-            or all(map(proportional, plain, doubled))
-        )
+        return all(map(same, plain, negated)) or all(map(proportional, plain, doubled))
 
     @property
     def role(self) -> Role:
         """What it is for.
 
-        A named activation is one, except that softplus or log-sigmoid with nothing but sums after
-        it is a loss. Of what has no name: what is repeated over a larger array (one over the
-        standard deviation) is a normaliser's; an exponential beside sums of exponentials is a
-        softmax's; what is reduced, and nothing else, to a value that comes back
-        to the full shape (the square under a variance) is a normaliser's; and what is reduced for
-        good is a loss's if it looks like a loss: the square of a difference, the logarithm of a
-        probability.
+        A named activation is one, except where nothing but sums come after it: then softplus and
+        log-sigmoid are a loss, and with no weights behind these sums a ReLU of a margin and a clip
+        to numbers above 0 are. Another ReLU there is taken for the last layer, though it may be a
+        loss's: the program does not tell, and the caller's `amend` can. Of what has no name: what
+        is repeated over a larger array (one over the standard deviation) is a normaliser's; an
+        exponential beside sums of exponentials is a softmax's; what is reduced, and nothing else,
+        to a value that comes back to the full shape (the square under a variance) is a
+        normaliser's; and what is reduced for good is a loss's if it looks like a loss: the square
+        of a difference, the logarithm of a probability.
         """
         if self.identity is not None:
-            lost = self.name in _LOSSES and self.uses.only_reduced
-            return "loss" if lost else "activation"
+            ends = self.name in _LOSSES or (not self.uses.leads_on and self.compares)
+            return "loss" if ends and self.uses.only_reduced else "activation"
         if _normalises(self.graph, self.start, self.end):
             return "normaliser"
         if self.shares_out:

@@ -124,15 +124,49 @@ def meets_sums_of(graph: Graph, v: int, of: int) -> bool:
 
 
 def has_sums_off(graph: Graph, v: int) -> bool:
-    """Whether v is a value with sums over it taken off: the logarithm of a softmax."""
+    """Whether v is a value with sums over it taken off: the logarithm of a softmax.
+
+    Or with the larger of it and another taken off, as where a softmax is taken step by step.
+    """
     node = graph.nodes[graph.maker[v]] if v in graph.maker else None
-    if node is None or len(node.inputs) != 2 or not is_pointwise(graph, node):
+    if node is None or _at(graph, node, 3, 1) != 2:
         return False
     u, w = node.inputs
+    larger = graph.nodes[graph.maker[w]] if w in graph.maker else None
+    if larger is not None and u in larger.inputs:
+        return _at(graph, larger, 3, 1) == 3 == _at(graph, larger, 1, 3)
+    return _are_sums(graph, w, u)
+
+
+def is_margin(graph: Graph, v: int) -> bool:
+    """Whether v is what a score lacks to a number of the text: 1 - y f(x), d₁ - d₂ + 0.2.
+
+    No pre-activation is taken off a number; and where one is added, there is more than one unit.
+    """
+    node = graph.nodes[graph.maker[v]] if v in graph.maker else None
+    if node is None or len({*node.inputs} & graph.literals) != 1:
+        return False
+    at_0, at_1 = _at(graph, node, 0, 0), _at(graph, node, 1, 1)
+    if at_0 is None or at_1 is None or at_0 == 0 or not np.isclose(abs(at_1 - at_0), 1):
+        return False
+    one_a_row = graph.avals[v].shape[1:] in ((), (1,))
+    return at_1 < at_0 or one_a_row
+
+
+def _at(graph: Graph, node: Node, *numbers: int) -> float | None:
+    """The node's result where its operands are these numbers, but for those in the text.
+
+    None for one that is no function of two numbers.
+    """
+    if len(node.inputs) != 2 or not is_pointwise(graph, node):
+        return None
     with jax.ensure_compile_time_eval():
-        (out,) = bind(node, [jnp.asarray(n, graph.avals[x].dtype) for n, x in ((3, u), (1, w))])
-        difference = bool(out == 2)
-    return difference and _are_sums(graph, w, u)
+        operands = [
+            jnp.asarray(graph.constants[v] if v in graph.literals else number, graph.avals[v].dtype)
+            for v, number in zip(node.inputs, numbers, strict=True)
+        ]
+        (out,) = bind(node, operands)
+        return float(out)
 
 
 def _are_sums(graph: Graph, v: int, of: int) -> bool:

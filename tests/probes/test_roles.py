@@ -13,6 +13,7 @@ from jgrad import probes
 pytestmark = pytest.mark.loose_promotion
 
 X = jax.random.normal(jax.random.key(0), (5, 6))
+S = jnp.sign(X)
 W = jax.random.normal(jax.random.key(1), (6, 6))
 
 
@@ -85,6 +86,64 @@ TABLE = {
         ),
         ["tanh"],
         ["loss", "softmax"],
+    ),
+    "hinge": (
+        lambda w, x: jnp.mean(optax.hinge_loss(jnp.tanh(x @ w) @ w, S)),
+        ["tanh"],
+        ["loss"],
+    ),
+    "hinge, squared": (
+        lambda w, x: jnp.mean(jax.nn.relu(1 - S * (jnp.tanh(x @ w) @ w)) ** 2),
+        ["tanh"],
+        ["loss", "loss"],
+    ),
+    "hinges of an adversary": (
+        lambda w, x: (lambda d: jnp.mean(jax.nn.relu(1 + d)) + jnp.mean(jax.nn.relu(1 - d)))(
+            jnp.tanh(x @ w) @ w[0]
+        ),
+        ["tanh"],
+        ["loss", "loss"],
+    ),
+    "hinge on distances": (
+        lambda w, x: (lambda h: jnp.mean(jnp.maximum(0, h[0] - h[1] + 0.2)))(
+            jnp.sum((jnp.tanh(x @ w) - jnp.stack([x, -x])) ** 2, axis=-1)
+        ),
+        ["tanh"],
+        ["loss", "loss"],
+    ),
+    "a ReLU last, with a number for a bias": (
+        lambda w, x: jnp.mean(jax.nn.relu(jnp.tanh(x @ w) @ w + 0.5)),
+        ["tanh", "relu"],
+        [],
+    ),
+    "a ReLU of a margin before weights": (
+        lambda w, x: jnp.mean((jax.nn.relu(1 - x @ w) @ w) ** 2),
+        ["relu"],
+        ["loss"],
+    ),
+    "ratio of probabilities, clipped": (
+        lambda w, x: (lambda r: -jnp.mean(jnp.minimum(r * x[0, 0], jnp.clip(r, 0.8, 1.2))))(
+            jnp.exp(jax.nn.log_softmax(jnp.tanh(x @ w))[:, 1] + 1.5)
+        ),
+        ["tanh"],
+        ["loss", "loss", "normaliser", "softmax"],
+    ),
+    "probability, clipped": (
+        lambda w, x: -jnp.mean(jnp.log(jnp.clip(jax.nn.sigmoid(x @ w), 1e-6, 1 - 1e-6))),
+        ["sigmoid"],
+        ["loss", "loss"],
+    ),
+    "clipped to pixels": (
+        lambda w, x: jnp.mean((jnp.clip(x @ w, 0, 1) - x) ** 2),
+        ["hard_tanh(min_val=0)"],
+        ["loss"],
+    ),
+    "softmax, step by step": (
+        lambda w, x: (
+            lambda h: (lambda m: jnp.sum(x * jnp.exp(h - m) + jnp.exp(x - m)))(jnp.maximum(h, x))
+        )(jnp.tanh(x @ w) @ w),
+        ["tanh"],
+        ["softmax", "softmax"],
     ),
     "log-sum-exp": (
         lambda w, x: jnp.mean(jax.nn.logsumexp(jnp.tanh(x @ w), -1)),
