@@ -4,13 +4,21 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jgrad._types import PyTree
 
-from ._inputs import as_arrays, as_structs, output_of, whole, wide_dtype
-from ._krylov import STRIDE, Estimate, Tridiagonal, lanczos, settled, whole_strides
+from ._inputs import as_arrays, as_structs, flattened, output_of, whole
+from ._krylov import (
+    STRIDE,
+    Estimate,
+    Tridiagonal,
+    lanczos,
+    magnitude,
+    settled,
+    whole_strides,
+)
+from ._operators import linear
 from ._structure import modes, no_reverse
 
 
@@ -19,7 +27,8 @@ def sharpness(
 ) -> Callable[..., Float[Array, ""]]:
     """The largest eigenvalue of the loss's Hessian: (params, *args, key=None) -> scalar.
 
-    The value of `hessian_eigenvalues(loss, 1)`, where arguments and errors are described.
+    Of float32, or float64 if a parameter is, whatever half precision goes in. The value of
+    `hessian_eigenvalues(loss, 1)`, where arguments and errors are described.
 
     Example:
       >>> def loss(p):
@@ -34,7 +43,7 @@ def sharpness(
 def max_stable_learning_rate(
     loss: Callable[..., jax.Array], *, steps: int | None = None
 ) -> Callable[..., Float[Array, ""]]:
-    """2/λ, λ the sharpness: (params, *args, key=None) -> scalar.
+    """2/λ, λ the sharpness: (params, *args, key=None) -> scalar, of float32 or better.
 
     Plain gradient descent, w ← w - η ∇L, moves along the Hessian's sharpest direction by a factor
     1 - ηλ a step, which shrinks only for η < 2/λ. It is assumed that the loss is quadratic around
@@ -67,9 +76,12 @@ def hessian_eigenvalues(
 ) -> Callable[..., Estimate]:
     """The k largest (or smallest) eigenvalues of ∂²loss/∂params², in decreasing order.
 
-    In float32 or better, by Lanczos on Hessian-vector products (forward over reverse; Pearlmutter,
-    "Fast exact multiplication by the Hessian", Neural Computation 6, 1994), with full
-    reorthogonalisation.
+    By Lanczos on Hessian-vector products (Pearlmutter, "Fast exact multiplication by the Hessian",
+    Neural Computation 6, 1994; forward over reverse, or reverse over reverse where a custom_vjp
+    leaves no other), with full reorthogonalisation. Values, errors and the Lanczos vectors are of
+    float32, or float64 if a parameter is. The loss itself runs in the dtype it is written in: with
+    parameters of bfloat16 or float16 each product carries that rounding, which the errors leave
+    out.
 
     Args:
       loss: (params, *args) -> scalar; params a pytree of floats.
@@ -85,17 +97,21 @@ def hessian_eigenvalues(
 
     Raises:
       ValueError: k or steps is out of range, or the loss is no scalar.
-      TypeError: the parameters or the loss are not real floats.
+      TypeError: the parameters or the loss are not real floats, or the loss is not differentiable
+        twice.
     """
 
     def of(params: PyTree, *args: PyTree, key: jax.Array | None = None) -> Estimate:
+        def at(params: PyTree) -> PyTree:
+            return loss(params, *args)
+
         params = as_arrays(params, "params")
         structs = as_structs(params)
-        out = output_of(lambda p: loss(p, *args), structs, batched=False)
+        out = output_of(at, structs, batched=False, what="the loss")
         if getattr(out, "shape", None) != ():
             msg = f"the loss is {jax.tree.map(lambda o: o.shape, out)}; wanted a scalar"
             raise ValueError(msg)
-        flat, unravel = ravel_pytree(params)
+        flat, unravel = flattened(params)
         upper = flat.size if steps is None else whole("steps", steps)
         if not 1 <= whole("k", k) <= upper <= flat.size:
             msg = (
@@ -103,26 +119,21 @@ def hessian_eigenvalues(
                 "parameters"
             )
             raise ValueError(msg)
-        if not modes(lambda p: loss(p, *args), structs, out)[1]:
-            raise TypeError(no_reverse(lambda p: loss(p, *args), structs))
-        narrow, flat = flat.dtype, flat.astype(wide_dtype(params))
-        gradient = jax.grad(
-            lambda flat: loss(unravel(flat.astype(narrow)), *args).astype(flat.dtype)
-        )
+        if not modes(at, structs, out, "the loss")[1]:
+            raise TypeError(no_reverse(at, structs, "the loss"))
+        gradient = jax.grad(lambda flat: jnp.asarray(at(unravel(flat))).astype(flat.dtype))
+        product = linear(gradient, flat, "the gradient of the loss").push
         wanted = slice(None, k) if smallest else slice(-k, None)
         most = whole_strides(max(64, 4 * k) if steps is None else steps)
         if most > flat.size:
-            return _dense(jax.jacfwd(gradient)(flat), wanted)
-
-        def product(v: Float[Array, " n"]) -> Float[Array, " n"]:
-            return jax.jvp(gradient, (flat,), (v,))[1]
+            return _dense(jax.vmap(product)(jnp.eye(flat.size, dtype=flat.dtype)), wanted)
 
         eps = float(jnp.finfo(flat.dtype).eps)
 
         def ritz(t: Tridiagonal) -> Estimate:
             # Past the steps taken T is zero; there the eigenvalues are put out of the way.
             unused = jnp.arange(most, dtype=t.steps.dtype) >= t.steps
-            scale = 2 * jnp.max(jnp.abs(t.matrix)) + jnp.max(t.beta) + 1
+            scale = 4 * magnitude(t.matrix)
             away = jnp.where(unused, scale if smallest else -scale, 0).astype(flat.dtype)
             values, vectors = jnp.linalg.eigh(t.matrix + jnp.diag(away))
             residuals = t.rest * jnp.abs(vectors[jnp.maximum(t.steps - 1, 0)])

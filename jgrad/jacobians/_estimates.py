@@ -1,4 +1,9 @@
-"""Norm, trace and determinant of a Jacobian from random products, with standard errors."""
+"""Norm, trace and determinant of a Jacobian from random products, with standard errors.
+
+All are of float32, or float64 if an input is, and so are the random vectors and the sums. f runs in
+the dtype it is written in: with inputs of bfloat16 or float16 each product carries that rounding,
+which the standard errors leave out.
+"""
 
 from collections.abc import Callable
 
@@ -10,12 +15,14 @@ from jgrad._types import PyTree
 
 from ._batches import keys_for
 from ._inputs import as_arrays, batch_axis, count, one_example, output_of, whole, wide_dtype
-from ._krylov import Estimate, golub_kahan
+from ._krylov import Estimate, golub_kahan, magnitude
 from ._operators import Linear, linear, square_size
 
 
 def frobenius_norm(f: Callable[[PyTree], PyTree], samples: int = 32) -> Callable[..., Estimate]:
     """‖J‖_F at every example: (x, key=None) -> Estimate of [batch], with standard errors.
+
+    Of float32 or better, whatever half precision goes in.
 
     ‖J‖_F² = E ‖J v‖² over signs v (Hutchinson, "A stochastic estimator of the trace of the
     influence matrix", 1990); the norm's standard error is the square's over twice the norm.
@@ -26,15 +33,20 @@ def frobenius_norm(f: Callable[[PyTree], PyTree], samples: int = 32) -> Callable
     """
 
     def one(operator: Linear, signs: Float[Array, "samples n"]) -> Estimate:
-        square = _mean(jnp.sum(jax.vmap(operator.push)(signs) ** 2, axis=1))
-        norm = jnp.sqrt(square.value)
-        return Estimate(norm, square.error / jnp.where(norm == 0, 1, 2 * norm))
+        images = jax.vmap(operator.push)(signs)
+        # Scaled, so that the squares, and their squares in the error, are in range.
+        size = magnitude(images)
+        square = _mean(jnp.sum((images / size) ** 2, axis=1))
+        root = jnp.sqrt(square.value)
+        return Estimate(size * root, size * square.error / jnp.where(root == 0, 1, 2 * root))
 
     return _sampled(f, samples, one, lambda example: output_of(f, example))
 
 
 def trace(f: Callable[[PyTree], PyTree], samples: int = 32) -> Callable[..., Estimate]:
     """Tr J at every example: (x, key=None) -> Estimate of [batch], with standard errors.
+
+    Of float32 or better, whatever half precision goes in.
 
     tr J = E v·Jv over signs v (Hutchinson, 1990). Exact where J is diagonal. This is the
     divergence of f as a vector field.
@@ -55,6 +67,8 @@ def log_determinant(
     f: Callable[[PyTree], PyTree], samples: int = 32, steps: int | None = None
 ) -> Callable[..., Estimate]:
     """Ln |det J| at every example: (x, key=None) -> Estimate of [batch], with standard errors.
+
+    Of float32 or better, whatever half precision goes in.
 
     ln |det J| = tr ln (JᵀJ)^½ by stochastic Lanczos quadrature (Ubaru, Chen & Saad, "Fast
     estimation of tr(f(A)) via stochastic Lanczos quadrature", SIAM Journal on Matrix Analysis and
@@ -98,7 +112,10 @@ def log_determinant(
 
 def _mean(values: Float[Array, " samples"]) -> Estimate:
     """Mean and standard error."""
-    return Estimate(jnp.mean(values), jnp.std(values, ddof=1) / values.size**0.5)
+    size = magnitude(values)
+    size = jnp.where(jnp.isfinite(size), size, 1)
+    scaled = values / size
+    return Estimate(size * jnp.mean(scaled), size * jnp.std(scaled, ddof=1) / values.size**0.5)
 
 
 def _sampled(

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 
 from jgrad import _trees
 from jgrad._types import PyTree
@@ -69,8 +71,10 @@ def as_structs(x: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), x)
 
 
-def output_of(f: Callable[..., PyTree], *example: PyTree, batched: bool = True) -> PyTree:
-    """Shape and dtype of `f(*example)`, traced and not run.
+def output_of(
+    f: Callable[..., PyTree], *example: PyTree, batched: bool = True, what: str = "f"
+) -> PyTree:
+    """Shape and dtype of `f(*example)`, traced and not run; `what` is f's name in a message.
 
     Raises:
       ValueError: f fails on arrays of these shapes, or returns nothing; quotes the shapes.
@@ -81,22 +85,22 @@ def output_of(f: Callable[..., PyTree], *example: PyTree, batched: bool = True) 
     except (TypeError, ValueError, IndexError) as error:
         one = "one example" if batched else "the input"
         hint = (
-            "\nf must map one example; its batch is added here, as a leading axis of x. For an f "
-            "that takes a whole batch and couples its examples, say batched=False."
+            f"\n{what} must map one example; its batch is added here, as a leading axis of x. For "
+            "an f that takes a whole batch and couples its examples, say batched=False."
             if batched
             else ""
         )
-        msg = f"f fails on {one} of shape {shapes(example)}: {error}{hint}"
+        msg = f"{what} fails on {one} of shape {shapes(example)}: {error}{hint}"
         raise ValueError(msg) from error
     leaves = jax.tree.leaves(out)
     if not leaves:
-        msg = f"f returns no array but {out!r}: there is nothing to differentiate"
+        msg = f"{what} returns no array but {out!r}: there is nothing to differentiate"
         raise ValueError(msg)
     for path, leaf in zip(_trees.paths(out), leaves, strict=True):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            name = f"f's output [{path}]" if path else "f's output"
+            name = f"{what}'s output [{path}]" if path else f"{what}'s output"
             msg = (
-                f"{name} is {leaf.dtype}{list(leaf.shape)}: f is not differentiable there; "
+                f"{name} is {leaf.dtype}{list(leaf.shape)}: {what} is not differentiable there; "
                 "wanted real floats"
             )
             raise TypeError(msg)
@@ -120,6 +124,14 @@ def wide_dtype(tree: PyTree) -> jnp.dtype:
     """The dtype that spectra and sums over `tree`'s leaves are computed in: float32 or better."""
     wide = any(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(tree))
     return jnp.dtype(jnp.float64 if wide else jnp.float32)
+
+
+def flattened(tree: PyTree) -> tuple[Float[Array, " n"], Callable[[jax.Array], PyTree]]:
+    """All numbers as one vector, in `wide_dtype`, and the way back to each leaf's own dtype."""
+    wide = wide_dtype(tree)
+    flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf.astype(wide), tree))
+    dtypes = jax.tree.map(lambda leaf: leaf.dtype, tree)
+    return flat, lambda flat: jax.tree.map(lambda a, dtype: a.astype(dtype), unravel(flat), dtypes)
 
 
 def count(tree: PyTree) -> int:

@@ -12,6 +12,7 @@ singular values is when to stop, and whether the basis is still a basis after a 
 steps stand here.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -93,7 +94,7 @@ def golub_kahan(
     dtype = start.dtype
     first = Bidiagonal(
         jnp.zeros((most, linear.m), dtype),
-        jnp.zeros((most + 1, linear.n), dtype).at[0].set(start / jnp.linalg.norm(start)),
+        jnp.zeros((most + 1, linear.n), dtype).at[0].set(start / norm(start)),
         jnp.zeros(most, dtype),
         jnp.zeros(most, dtype),
         jnp.zeros((), jnp.int32),
@@ -163,7 +164,7 @@ def lanczos(
     """
     dtype = start.dtype
     first = Tridiagonal(
-        jnp.zeros((most + 1, start.size), dtype).at[0].set(start / jnp.linalg.norm(start)),
+        jnp.zeros((most + 1, start.size), dtype).at[0].set(start / norm(start)),
         jnp.zeros(most, dtype),
         jnp.zeros(most, dtype),
         jnp.zeros((), jnp.int32),
@@ -201,7 +202,9 @@ def settled(
     # By bisection, and residuals only at the end: on the CPU a call of LAPACK in the loop leaves
     # its threads spinning, which costs the next products more than the call itself.
     rows = jnp.arange(diagonal.size, dtype=steps.dtype)
-    low = -jnp.max(jnp.abs(diagonal)) - 2 * jnp.max(jnp.abs(beside)) - 1
+    # It squares what stands beside the diagonal.
+    size = magnitude(diagonal, beside)
+    diagonal, beside, low = diagonal / size, beside / size, -4
 
     def largest(count: jax.Array) -> Float[Array, " k"]:
         return eigh_tridiagonal(
@@ -242,16 +245,28 @@ def _next(
 ) -> tuple[jax.Array, jax.Array]:
     """The next basis vector and its coefficient, zero where the process breaks down."""
     rest = _orthogonal(vector, basis)
-    norm = jnp.linalg.norm(rest)
-    broken = norm <= 8 * jnp.finfo(vector.dtype).eps * jnp.maximum(scale, jnp.linalg.norm(vector))
+    length = norm(rest)
+    broken = length <= 8 * jnp.finfo(vector.dtype).eps * jnp.maximum(scale, norm(vector))
 
     def fresh() -> jax.Array:
         new = _orthogonal(spare, basis)
-        return new / jnp.linalg.norm(new)
+        return new / norm(new)
 
     # Not rest / 0 in the branch that is not taken: under vmap both are.
-    unit = lax.cond(broken, fresh, lambda: rest / jnp.where(broken, 1, norm))
-    return unit, jnp.where(broken, 0, norm)
+    unit = lax.cond(broken, fresh, lambda: rest / jnp.where(broken, 1, length))
+    return unit, jnp.where(broken, 0, length)
+
+
+def norm(vector: Float[Array, " n"]) -> Float[Array, ""]:
+    """‖v‖, right also where the squares under- or overflow."""
+    size = magnitude(vector)
+    return size * jnp.linalg.norm(vector / size)
+
+
+def magnitude(*arrays: Float[Array, "..."]) -> Float[Array, ""]:
+    """The largest absolute value, or one where all are zero: to divide by before squaring."""
+    size = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(a), initial=0) for a in arrays])
+    return jnp.where(size == 0, 1, size)
 
 
 def _orthogonal(vector: jax.Array, basis: jax.Array) -> jax.Array:

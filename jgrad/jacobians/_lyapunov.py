@@ -6,13 +6,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jgrad._types import PyTree
 
 from ._chains import random_frame, scaled_qr
-from ._inputs import as_arrays, as_structs, batch_axis, one_example, output_of, whole
+from ._inputs import as_arrays, as_structs, batch_axis, flattened, one_example, output_of, whole
 from ._inputs import count as size_of
 from ._krylov import Estimate
 from ._operators import same_shapes
@@ -78,10 +77,10 @@ def lyapunov_exponents(
         wanted = n if count is None else whole("count", count)
         _check(wanted, n, discard, blocks, time)
         first = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[2:], a.dtype), inputs)
-        after = output_of(step, example, first)
+        after = output_of(step, example, first, what="step")
         same_shapes(after, as_structs(example), "step(state, input)", "state")
         nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), first)
-        forwards, backwards = modes(lambda h: step(h, nothing), example, after)
+        forwards, backwards = modes(lambda h: step(h, nothing), example, after, "step")
         if not (backwards if backward else forwards):
             msg = (
                 f"step is not differentiable {'backwards' if backward else 'forwards'}, which "
@@ -107,20 +106,16 @@ def lyapunov_exponents(
 def _forward(
     step: Callable[..., PyTree], state: PyTree, inputs: PyTree, key: jax.Array, count: int
 ) -> Float[Array, "time count"]:
-    flat, unravel = ravel_pytree(state)
+    flat, unravel = flattened(state)
 
     def turn(carry, x):
         flat, frame = carry
 
         def one(flat: jax.Array) -> jax.Array:
-            return ravel_pytree(step(unravel(flat), x))[0]
+            return flattened(step(unravel(flat), x))[0]
 
         after, push = jax.linearize(one, flat)
-
-        def column(v: jax.Array) -> jax.Array:
-            return push(v.astype(flat.dtype)).astype(v.dtype)
-
-        frame, logs = _orthonormal(jax.vmap(column, 1, 1)(frame))
+        frame, logs = _orthonormal(jax.vmap(push, 1, 1)(frame))
         return (after, frame), logs
 
     return lax.scan(turn, (flat, random_frame(key, flat, count)), inputs)[1]
@@ -130,21 +125,17 @@ def _backward(
     step: Callable[..., PyTree], state: PyTree, inputs: PyTree, key: jax.Array, count: int
 ) -> Float[Array, "time count"]:
     """In the order in which the steps are seen: the last first."""
-    flat, unravel = ravel_pytree(state)
+    flat, unravel = flattened(state)
 
     def one(flat: jax.Array, x: PyTree) -> jax.Array:
-        return ravel_pytree(step(unravel(flat), x))[0]
+        return flattened(step(unravel(flat), x))[0]
 
     _, states = lax.scan(lambda flat, x: (one(flat, x), flat), flat, inputs)
 
     def turn(frame, at):
         flat, x = at
         _, pull = jax.vjp(functools.partial(one, x=x), flat)
-
-        def column(u: jax.Array) -> jax.Array:
-            return pull(u.astype(flat.dtype))[0].astype(u.dtype)
-
-        return _orthonormal(jax.vmap(column, 1, 1)(frame))
+        return _orthonormal(jax.vmap(lambda u: pull(u)[0], 1, 1)(frame))
 
     frame = random_frame(key, flat, count)
     return lax.scan(turn, frame, (states, inputs), reverse=True)[1][::-1]

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jgrad._types import PyTree
@@ -14,10 +13,10 @@ from ._inputs import (
     as_structs,
     batch_axis,
     count,
+    flattened,
     one_example,
     output_of,
     shapes,
-    wide_dtype,
 )
 from ._structure import modes, no_reverse
 
@@ -111,22 +110,21 @@ class Linear(NamedTuple):
     pull: Callable[[Float[Array, " m"]], Float[Array, " n"]]
 
 
-def linear(f: Callable[[PyTree], PyTree], x: PyTree) -> Linear:
+def linear(f: Callable[[PyTree], PyTree], x: PyTree, what: str = "f") -> Linear:
     """The Jacobian of f at one example x, linearised once for many products.
 
-    Vectors are of float32 or better, whatever f computes in.
+    `what` is f's name in a message. Vectors are of float32 or better, whatever f computes in.
 
     Raises:
       TypeError: f has no derivative, or (when it is asked for) no reverse mode.
     """
-    flat, unravel = ravel_pytree(x)
-    wide, example = wide_dtype(x), as_structs(x)
-    forwards, backwards = modes(f, example, output_of(f, example))
+    flat, unravel = flattened(x)
+    wide, example = flat.dtype, as_structs(x)
+    forwards, backwards = modes(f, example, output_of(f, example, what=what), what)
 
     def flat_f(flat: jax.Array) -> jax.Array:
-        return ravel_pytree(f(unravel(flat.astype(narrow))))[0].astype(wide)
+        return flattened(f(unravel(flat)))[0].astype(wide)
 
-    narrow, flat = flat.dtype, flat.astype(wide)
     m = jax.eval_shape(flat_f, flat).size
     if not forwards:
         _, back = jax.vjp(flat_f, flat)
@@ -136,7 +134,7 @@ def linear(f: Callable[[PyTree], PyTree], x: PyTree) -> Linear:
 
     def pull(u: Float[Array, " m"]) -> Float[Array, " n"]:
         if not backwards:
-            raise TypeError(no_reverse(f, example))
+            raise TypeError(no_reverse(f, example, what))
         return jax.linear_transpose(forth, flat)(u)[0]
 
     return Linear(flat.size, m, forth, pull)

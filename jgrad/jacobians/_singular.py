@@ -13,7 +13,15 @@ from jgrad._types import PyTree
 from ._batches import keys_for, over_batch
 from ._inputs import as_arrays, batch_axis, count, one_example, output_of, whole, wide_dtype
 from ._jacobian import jacobian
-from ._krylov import STRIDE, Bidiagonal, Estimate, golub_kahan, settled, whole_strides
+from ._krylov import (
+    STRIDE,
+    Bidiagonal,
+    Estimate,
+    golub_kahan,
+    magnitude,
+    settled,
+    whole_strides,
+)
 from ._operators import Linear, linear
 
 
@@ -133,7 +141,8 @@ def isometry(
 ) -> Callable[[PyTree], Isometry]:
     """Mean and variance of the min(m, n) squared singular values of ∂f/∂x at every example.
 
-    From the Gram matrix, without an SVD, in float32 or better. Pennington, Schoenholz & Ganguli,
+    From the Gram matrix, without an SVD, in float32 or better; what λ² takes out of range comes out
+    as zero or infinity. Pennington, Schoenholz & Ganguli,
     "Resurrecting the sigmoid in deep learning through dynamical isometry", 2017, arXiv:1711.04735,
     has what they say of training.
 
@@ -208,9 +217,11 @@ def _largest(
         return Estimate(values[:k], residuals[:k] + 8 * eps * values[0])
 
     def done(b: Bidiagonal) -> jax.Array:
-        # BᵀB, which has the squares for its eigenvalues.
-        squares = b.alpha**2 + jnp.pad(b.beta[:-1], (1, 0)) ** 2
-        return settled(squares, b.alpha[:-1] * b.beta[:-1], b.steps, k)
+        # BᵀB, which has the squares for its eigenvalues; of B scaled, whose squares are in range.
+        size = magnitude(b.alpha, b.beta)
+        alpha, beta = b.alpha / size, b.beta[:-1] / size
+        squares = alpha**2 + jnp.pad(beta, (1, 0)) ** 2
+        return settled(squares, alpha[:-1] * beta, b.steps, k)
 
     return ritz(
         golub_kahan(operator, start[: operator.n], spare, most=most, stride=STRIDE, done=done)

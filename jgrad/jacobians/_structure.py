@@ -154,15 +154,17 @@ def elementwise_mode(
     return plan.mode, _kind(plan, x, out) in {"elementwise", "zero"}
 
 
-def modes(f: Callable[[PyTree], PyTree], example: PyTree, out: PyTree) -> tuple[bool, bool]:
-    """Whether f can be differentiated forwards, and backwards.
+def modes(
+    f: Callable[[PyTree], PyTree], example: PyTree, out: PyTree, what: str = "f"
+) -> tuple[bool, bool]:
+    """Whether f can be differentiated forwards, and backwards; `what` is its name in a message.
 
     Raises:
       TypeError: neither; says why.
     """
     pushes, pulls = _traces(f, example, out)
     if pushes is None and pulls is None:
-        raise TypeError(_refusal(f, example))
+        raise TypeError(_refusal(f, example, what))
     return pushes is not None, pulls is not None
 
 
@@ -180,7 +182,7 @@ def both_modes(f: Callable[[PyTree], PyTree], example: PyTree, out: PyTree) -> N
         raise TypeError(no_reverse(f, example))
 
 
-def no_reverse(f: Callable[[PyTree], PyTree], example: PyTree) -> str:
+def no_reverse(f: Callable[[PyTree], PyTree], example: PyTree, what: str = "f") -> str:
     """Why f has no reverse mode, in JAX's own words."""
 
     def pull(x: PyTree) -> PyTree:
@@ -190,8 +192,8 @@ def no_reverse(f: Callable[[PyTree], PyTree], example: PyTree) -> str:
     try:
         jax.eval_shape(pull, example)
     except (TypeError, ValueError, NotImplementedError) as error:
-        return f"f is not differentiable in reverse: {error}"
-    return "f is not differentiable in reverse"
+        return f"{what} is not differentiable in reverse: {error}"
+    return f"{what} is not differentiable in reverse"
 
 
 # --- The linear programs ------------------------------------------------------------------------
@@ -222,13 +224,15 @@ def _traced(function: Callable[..., PyTree], *args: PyTree) -> Graph | None:
         return None
 
 
-def _refusal(f: Callable[[PyTree], PyTree], example: PyTree) -> str:
+def _refusal(f: Callable[[PyTree], PyTree], example: PyTree, what: str = "f") -> str:
     """Why f is not differentiable, in JAX's own words."""
     try:
         jax.eval_shape(lambda x: jax.jvp(f, (x,), (x,)), example)
     except (TypeError, ValueError, NotImplementedError) as error:
-        return f"f is not differentiable: {error}"
-    return "f is not differentiable in either mode: it holds a custom_vjp without a reverse rule"
+        return f"{what} is not differentiable: {error}"
+    return (
+        f"{what} is not differentiable in either mode: it holds a custom_vjp without a reverse rule"
+    )
 
 
 def _holds_custom_vjp(pushes: Graph) -> bool:
