@@ -45,7 +45,7 @@ def log_singular_values(
     Raises:
       ValueError: there is no map, x is no batch, a map fails on its input, or a scanned map
         changes the shape.
-      TypeError: x or a map's output is not of real floats, or a map is not differentiable both
+      TypeError: x or a map's output is no array of real floats, or a map is not differentiable both
         forwards and backwards.
 
     Example:
@@ -54,6 +54,9 @@ def log_singular_values(
       >>> log_singular_values([halve] * 1000)(jnp.ones((1, 2))).round()
       Array([[ -693., -1386.]], dtype=float32)
     """
+    if callable(maps):
+        msg = f"maps is {maps!r}; wanted a sequence of maps, as [f]"
+        raise TypeError(msg)
     if not maps:
         msg = "maps is empty; wanted at least one map"
         raise ValueError(msg)
@@ -86,6 +89,7 @@ def _grouped(maps: Sequence[Map]) -> list[_Link]:
     for entry in maps:
         if isinstance(entry, tuple):
             f, params = entry
+            params = jax.tree.map(jnp.asarray, params)
             links.append(_Link(f, params, batch_axis(params, "params")))
         elif links and links[-1].f is entry and links[-1].params is None:
             links[-1] = links[-1]._replace(times=links[-1].times + 1)
@@ -95,11 +99,11 @@ def _grouped(maps: Sequence[Map]) -> list[_Link]:
 
 
 def _shapes(links: Sequence[_Link], example: PyTree) -> list[PyTree]:
-    shapes = [example]
+    shapes = [_one_array(example, "an example of x")]
     for link in links:
         given = shapes[-1]
         slices = [] if link.params is None else [one_example(link.params)]
-        out = output_of(link.f, *slices, given)
+        out = _one_array(output_of(link.f, *slices, given, what="a map"), "what a map returns")
         # Only the shapes count: the map is traced, not run.
         zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), slices)
         both_modes(functools.partial(link.f, *zeros), given, out)
@@ -112,6 +116,13 @@ def _shapes(links: Sequence[_Link], example: PyTree) -> list[PyTree]:
             raise ValueError(msg)
         shapes.append(out)
     return shapes
+
+
+def _one_array(struct: PyTree, what: str) -> jax.ShapeDtypeStruct:
+    if not isinstance(struct, jax.ShapeDtypeStruct):
+        msg = f"{what} is {jax.tree.structure(struct)}; the maps of a chain take and give one array"
+        raise TypeError(msg)
+    return struct
 
 
 def _spectrum(

@@ -115,7 +115,8 @@ def _mean(values: Float[Array, " samples"]) -> Estimate:
     size = magnitude(values)
     size = jnp.where(jnp.isfinite(size), size, 1)
     scaled = values / size
-    return Estimate(size * jnp.mean(scaled), size * jnp.std(scaled, ddof=1) / values.size**0.5)
+    mean, error = size * jnp.mean(scaled), size * jnp.std(scaled, ddof=1) / values.size**0.5
+    return Estimate(mean, jnp.where(jnp.isinf(mean), jnp.inf, error))
 
 
 def _sampled(

@@ -26,7 +26,7 @@ def jvp(f: Callable[[PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
 
     Raises:
       ValueError: x is no batch, f fails on one example of it, or v has not x's shapes.
-      TypeError: x, v or f's output is not of real floats.
+      TypeError: x, v or f's output is not of real floats, or v has not x's dtypes.
 
     Example:
       >>> import jax.numpy as jnp
@@ -41,7 +41,7 @@ def vjp(f: Callable[[PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
 
     Raises:
       ValueError: x is no batch, f fails on one example of it, or u has not f(x)'s shapes.
-      TypeError: x, u or f's output is not of real floats.
+      TypeError: x, u or f's output is not of real floats, or u has not f(x)'s dtypes.
     """
     return _over_outputs(f, lambda x, u: products(f, x)[1](u))
 
@@ -147,7 +147,7 @@ def _over_inputs(
         x, v = as_arrays(x), as_arrays(v, "v")
         batch_axis(x)
         output_of(f, one_example(x))
-        same_shapes(v, x, "v", "x")
+        _alike(v, x, "v", "x")
         return jax.vmap(one)(x, v)
 
     return of
@@ -161,10 +161,18 @@ def _over_outputs(
         batch = batch_axis(x)
         out = output_of(f, one_example(x))
         whole = jax.tree.map(lambda o: jax.ShapeDtypeStruct((batch, *o.shape), o.dtype), out)
-        same_shapes(u, whole, "u", "f(x)")
+        _alike(u, whole, "u", "f(x)")
         return jax.vmap(one)(x, u)
 
     return of
+
+
+def _alike(given: PyTree, wanted: PyTree, name: str, like: str) -> None:
+    same_shapes(given, wanted, name, like)
+    dtypes, others = ([str(a.dtype) for a in jax.tree.leaves(t)] for t in (given, wanted))
+    if dtypes != others:
+        msg = f"{name} is of {', '.join(dtypes)}; wanted the dtypes of {like}: {', '.join(others)}"
+        raise TypeError(msg)
 
 
 def same_shapes(given: PyTree, wanted: PyTree, name: str, like: str) -> None:

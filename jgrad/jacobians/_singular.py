@@ -119,7 +119,8 @@ def condition_number(
         if not sigma.shape[1]:
             msg = "the Jacobian has no rows or no columns, and so no singular values"
             raise ValueError(msg)
-        return sigma[:, 0] / sigma[:, -1]
+        # A Jacobian of zeros too, where the quotient is NaN.
+        return jnp.where(sigma[:, -1] == 0, jnp.inf, sigma[:, 0] / sigma[:, -1])
 
     return of
 

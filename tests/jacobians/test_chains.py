@@ -111,6 +111,14 @@ def test_wrong_chains():
         jacobians.log_singular_values([jnp.sin])(jnp.ones(()))
 
 
+def test_a_chain_is_of_single_arrays():
+    x = jnp.ones((1, 2))
+    with pytest.raises(TypeError, match=r"what a map returns is .*'a'.*take and give one array"):
+        jacobians.log_singular_values([lambda x: {"a": x}])(x)
+    with pytest.raises(ValueError, match=r"params has the shapes \(3, 2, 2\), \(\)"):
+        jacobians.log_singular_values([(lambda p, x: p[0] @ x, (jnp.ones((3, 2, 2)), 3.0))])(x)
+
+
 # --- Against theory ----------------------------------------------------------------------------
 
 
@@ -184,6 +192,19 @@ def test_forget_gate_alone():
     found = jacobians.lyapunov_exponents(step, 1, discard=1, blocks=2)(state, jnp.zeros((1, 11, 1)))
     want = THEORY["rnn_linear_fixed"][1]["value"]
     np.testing.assert_allclose(np.exp(10 * found.value), want, rtol=1e-5)
+
+
+def test_a_state_of_two_dtypes():
+    def step(state, x):
+        h, c = state
+        return (c.astype(h.dtype) / 2, 0.25 * h.astype(c.dtype) + x)
+
+    state = (jnp.ones((1, 2), jnp.bfloat16), jnp.ones((1, 2)))
+    for backward in (False, True):
+        exponents = jacobians.lyapunov_exponents(step, backward=backward, discard=30, blocks=2)
+        found = exponents(state, jnp.zeros((1, 60, 2)))
+        assert found.value.dtype == jnp.float32
+        np.testing.assert_allclose(found.value, np.full((1, 4), np.log(0.125) / 2), rtol=1e-3)
 
 
 def test_forward_and_backward_sum_to_the_determinant():

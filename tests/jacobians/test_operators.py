@@ -54,6 +54,10 @@ def test_wrong_shapes():
         jacobians.vjp(f)(X, V)
     with pytest.raises(TypeError, match=r"v is int32\[3, 4\]"):
         jacobians.jtj(f)(X, V.astype(int))
+    with pytest.raises(TypeError, match=r"v is of bfloat16; wanted the dtypes of x: float32"):
+        jacobians.jvp(f)(X, V.astype(jnp.bfloat16))
+    with pytest.raises(TypeError, match=r"u is of float16; wanted the dtypes of f\(x\): float32"):
+        jacobians.jjt(f)(X, U.astype(jnp.float16))
 
 
 # --- Estimates: within four standard errors, and the errors themselves of the right size --------
@@ -103,6 +107,13 @@ def test_exact_estimates():
         np.testing.assert_allclose(found.error, [0], atol=1e-6)
     found = jacobians.log_determinant(diagonal, 4)(x)
     np.testing.assert_allclose(found.value, [np.log(24)], rtol=1e-5)
+
+
+def test_a_singular_jacobian_has_no_determinant():
+    found = jacobians.log_determinant(lambda x: 0 * x, 4)(jnp.ones((1, 5)))
+    assert jnp.isneginf(found.value).all()
+    assert jnp.isposinf(found.error).all()
+    assert jnp.isposinf(jacobians.condition_number(lambda x: 0 * x)(jnp.ones((1, 5)))).all()
 
 
 def test_wrong_estimates():
