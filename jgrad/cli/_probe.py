@@ -45,7 +45,7 @@ def measured(
     def stage(step: int, params: Any) -> Stage:
         value, _, flow = tell(params, *rest)
         said = diagnosis.chain(loss, (params, *rest), flow)
-        return Stage(step, float(value), flow, said)
+        return Stage(step, float(value), flow.on_host(), said)
 
     stages, losses = [stage(0, params)], []
     if steps == 0:

@@ -84,7 +84,7 @@ def chain(loss: Callable[..., Any], args: Sequence[Any], flow: Flow) -> Chain | 
         if sigma is None:
             return None
         sigmas.append(sigma)
-    q = np.asarray(flow.profile("z_second"), np.float64)
+    q = np.asarray(flow.on_host().profile("z_second"), np.float64)
     if q.ndim != 1 or not np.isfinite(q).all() or not np.all(q > 0):
         return None
     slopes = [

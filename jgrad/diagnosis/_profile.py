@@ -65,11 +65,14 @@ class Profile:
         if not isinstance(flow, Flow | Measured):
             msg = f"a Flow (from jgrad.probes) is wanted, got {type(flow).__name__}"
             raise TypeError(msg)
+        if isinstance(flow, Flow):
+            flow = flow.on_host()
         names = tuple(str(name) for name in flow.profile_names())
         if not names:
             msg = "the flow has no site on its main path: nothing to diagnose"
             raise ValueError(msg)
-        values = {name: _by_run(flow.profile(name)) for name in QUANTITIES}
+        with np.errstate(all="ignore"):  # what is no number is not judged
+            values = {name: _by_run(flow.profile(name)) for name in QUANTITIES}
         activations, others = [""] * len(names), []
         if isinstance(flow, Flow):
             on_path = {key for key, _ in flow.positions}
@@ -111,4 +114,5 @@ def _by_run(values: Any) -> np.ndarray:
 
 
 def _reshaped(site: Any, name: str, runs: int, count: int) -> np.ndarray:
-    return np.asarray(getattr(site, name), np.float64).reshape(runs, count)
+    with np.errstate(all="ignore"):
+        return np.asarray(getattr(site, name), np.float64).reshape(runs, count)

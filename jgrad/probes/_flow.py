@@ -14,7 +14,7 @@ import numpy as np
 from jgrad._names import unknown
 
 from ._measures import below
-from ._packed import Packed, log_norm, read_count
+from ._packed import Array, Packed, log_norm, namespace, read_count
 from ._sites import Site
 
 #: A place along the main path: the site's key and the step of the scans that it stands in.
@@ -109,18 +109,34 @@ class Flow(Mapping):
         """Every site at every step, in the order in which the program comes by them."""
         return tuple(_unrolled(list(self.sites), ()))
 
-    def profile(self, name: str) -> jax.Array:
+    def profile(self, name: str) -> Array:
         """A quantity of `SiteFlow` along the main path, [*batch, depth], input side first.
 
         Example:
           `flow.profile("log_gain")` is what each activation did to the gradient's norm, by depth.
         """
         if name == "linear_log_gain":
-            gaps = self.profile("log_da")[..., :-1] - self.profile("log_dz")[..., 1:]
-            first = jnp.full_like(self.profile("log_dz")[..., :1], jnp.nan)
-            return jnp.concatenate([first, gaps], axis=-1)
+            return self._linear_log_gains
         columns = [getattr(self[key], name)[..., *step] for key, step in self.positions]
-        return jnp.stack(columns, axis=-1)
+        return namespace(columns[0]).stack(columns, axis=-1)
+
+    @functools.cached_property
+    def _linear_log_gains(self) -> Array:
+        after, before = self.profile("log_da"), self.profile("log_dz")
+        xp = namespace(before)
+        first = xp.full_like(before[..., :1], xp.nan)
+        return xp.concatenate([first, after[..., :-1] - before[..., 1:]], axis=-1)
+
+    def on_host(self) -> "Flow":
+        """The same flow in NumPy arrays: to read these, nothing is compiled.
+
+        Example:
+          >>> import jgrad
+          >>> flow = jgrad.probes.gradient_flow(lambda x: jnp.sum(jnp.tanh(x)))(jnp.zeros(4))
+          >>> type(flow.on_host().total_log_gain).__module__
+          'numpy'
+        """
+        return jax.tree.map(np.asarray, jax.device_get(self))
 
     def profile_names(self) -> tuple[str, ...]:
         """A label for each position of a profile: the key, and the step where there are any."""
@@ -129,14 +145,14 @@ class Flow(Mapping):
         )
 
     @property
-    def total_log_gain(self) -> jax.Array:
+    def total_log_gain(self) -> Array:
         """ln(‖δz‖ at the first site / ‖δa‖ at the last) along the main path, [*batch].
 
         The log-gains of the activations and of the linear maps between them add up to it.
         """
         return self.profile("log_dz")[..., 0] - self.profile("log_da")[..., -1]
 
-    def scalars(self, prefix: str = "") -> dict[str, jax.Array]:
+    def scalars(self, prefix: str = "") -> dict[str, Array]:
         """A flat dict of numbers for a logger, "{prefix}{site}/{quantity}"; works under jit.
 
         Steps are averaged over.
@@ -233,7 +249,7 @@ class SiteFlow:
     site: Site
     sums: Packed
 
-    def _sum(self, name: str, measure: str) -> jax.Array:
+    def _sum(self, name: str, measure: str) -> Array:
         if name not in self.sums:
             msg = (
                 f"{name!r} was not measured at {self.site.key!r}; "
@@ -242,116 +258,123 @@ class SiteFlow:
             raise ValueError(msg)
         return self.sums[name]
 
-    def _mean(self, name: str, measure: str) -> jax.Array:
+    def _mean(self, name: str, measure: str) -> Array:
         return self._sum(name, measure) / self.count
 
     @property
-    def count(self) -> jax.Array:
+    def count(self) -> Array:
         """How many elements were seen."""
         return self.sums["visits"] * self.site.size
 
     @property
-    def z_mean(self) -> jax.Array:
+    def z_mean(self) -> Array:
         """Mean of z."""
         return self._mean("z", "moments")
 
     @property
-    def z_second(self) -> jax.Array:
+    def z_second(self) -> Array:
         """Mean of z²: q, in mean-field theory."""
         return self._mean("z2", "moments")
 
     @property
-    def a_mean(self) -> jax.Array:
+    def a_mean(self) -> Array:
         """Mean of a."""
         return self._mean("a", "moments")
 
     @property
-    def a_second(self) -> jax.Array:
+    def a_second(self) -> Array:
         """Mean of a²."""
         return self._mean("a2", "moments")
 
     @property
-    def slope_mean(self) -> jax.Array:
+    def slope_mean(self) -> Array:
         """Mean of φ'(z), as the backward pass used it."""
         return self._mean("slope", "moments")
 
     @property
-    def slope_second(self) -> jax.Array:
+    def slope_second(self) -> Array:
         """Mean of φ'(z)²."""
         return self._mean("slope2", "moments")
 
     @property
-    def log_da(self) -> jax.Array:
+    def log_da(self) -> Array:
         """ln‖δa‖, right for norms from 1e-34 to 1e+34; -inf where δa is 0."""
         return log_norm(self._sum("da2", "gains"))
 
     @property
-    def log_dz(self) -> jax.Array:
+    def log_dz(self) -> Array:
         """ln‖δz‖."""
         return log_norm(self._sum("dz2", "gains"))
 
     @property
-    def log_gain(self) -> jax.Array:
+    def log_gain(self) -> Array:
         """ln(‖δz‖/‖δa‖): what the activation did to the gradient's norm."""
         return self.log_dz - self.log_da
 
     @property
-    def linear_log_gain(self) -> jax.Array:
+    def linear_log_gain(self) -> Array:
         """ln(‖δa of the site before‖/‖δz‖): what the linear map before this site did.
 
         Not a number for a site that is off the main path, or the first on it.
         """
         gains = self.flow.profile("linear_log_gain")
         batch = gains.shape[:-1]
-        mine = jnp.full((*batch, *self.site.steps), jnp.nan, gains.dtype)
-        for k, (key, step) in enumerate(self.flow.positions):
-            if key == self.site.key:
-                mine = mine.at[..., *step].set(gains[..., k])
-        return mine
+        places = {
+            step: k for k, (key, step) in enumerate(self.flow.positions) if key == self.site.key
+        }
+        xp = namespace(gains)
+        none = xp.full(batch, xp.nan, gains.dtype)
+        each = [
+            gains[..., places[step]] if step in places else none
+            for step in np.ndindex(self.site.steps)
+        ]
+        return xp.stack(each, axis=-1).reshape((*batch, *self.site.steps))
 
     @property
-    def mean_log_slope(self) -> jax.Array:
+    def mean_log_slope(self) -> Array:
         """Mean of ln|φ'(z)| over the elements with φ' ≠ 0, faithful where autodiff's φ' is lost."""
         total = self._sum("log_slope", "log_slope")
         return total / read_count(self.sums["log_sloped"], -1)
 
-    def _share(self, name: str, measure: str) -> jax.Array:
+    def _share(self, name: str, measure: str) -> Array:
         return read_count(self._sum(name, measure), -1) / self.count
 
-    def _rest_share(self, name: str, measure: str) -> jax.Array:
+    def _rest_share(self, name: str, measure: str) -> Array:
         """The share of the elements that a count by unit leaves out."""
-        low, high = jnp.moveaxis(self._sum(name, measure), -2, 0)
+        counts = self._sum(name, measure)
+        xp = namespace(counts)
+        low, high = xp.moveaxis(counts, -2, 0)
         visits, examples = self.sums["visits"][..., None], self.site.size // self.site.units
         # Unit by unit and limb by limb: one element among 10⁹ is lost in the difference of counts.
         rest = (visits * (examples % 4096) - low) + 4096.0 * (visits * (examples // 4096) - high)
-        return jnp.sum(rest, -1) / self.count
+        return xp.sum(rest, -1) / self.count
 
     @property
-    def zero_slope_share(self) -> jax.Array:
+    def zero_slope_share(self) -> Array:
         """Share of the elements whose φ' was exactly 0 in the backward pass."""
         return self._rest_share("sloped", "sloped")
 
     @property
-    def zero_gradient_share(self) -> jax.Array:
+    def zero_gradient_share(self) -> Array:
         """Share of the elements whose δz was exactly 0."""
         return self._rest_share("flowing", "flowing")
 
     @property
-    def saturated_share(self) -> jax.Array:
+    def saturated_share(self) -> Array:
         """Share of the elements with |φ'(z)| under a threshold: see `saturated`."""
         return self._share("saturated", "saturated")
 
     @property
-    def unreached_share(self) -> jax.Array:
+    def unreached_share(self) -> Array:
         """Share of the elements whose δa was exactly 0: no gradient came to them."""
         return self._share("unreached", "lost")
 
     @property
-    def underflowed_share(self) -> jax.Array:
+    def underflowed_share(self) -> Array:
         """Share of the elements with δz = 0 although neither δa nor φ'(z) is: it underflowed."""
         return self._share("underflowed", "lost")
 
-    def below_share(self, format: str) -> jax.Array:
+    def below_share(self, format: str) -> Array:
         """Share of the elements with 0 < |δz| < the format's smallest normal number.
 
         Args:
@@ -360,17 +383,17 @@ class SiteFlow:
         return self._share(below(format), "below")
 
     @property
-    def da_mean(self) -> jax.Array:
+    def da_mean(self) -> Array:
         """Mean of δa over the elements; its norm is `log_da`."""
         return self._mean("da", "gradient_means")
 
     @property
-    def dz_mean(self) -> jax.Array:
+    def dz_mean(self) -> Array:
         """Mean of δz over the elements; its norm is `log_dz`."""
         return self._mean("dz", "gradient_means")
 
     @property
-    def parameter(self) -> jax.Array:
+    def parameter(self) -> Array:
         """Mean of φ's own parameter, where it is a value of the program: PReLU's slope, Swish's β.
 
         Of several the first that φ uses.
@@ -381,7 +404,7 @@ class SiteFlow:
         return self._mean("parameter", "parameter")
 
     @property
-    def signal_to_noise(self) -> jax.Array:
+    def signal_to_noise(self) -> Array:
         """(E δz)² / Var δz of each unit over the examples seen, [*batch, *steps, unit].
 
         δz summed over examples is the gradient of the unit's bias: this is that gradient's signal
@@ -389,33 +412,34 @@ class SiteFlow:
         """
         total, squares = self._sum("unit_dz", "signal"), self._sum("unit_dz2", "signal")
         examples = (self.count / self.site.units)[..., None]
+        xp = namespace(total)
         # In logarithms: squares of small gradients are no float32.
-        log_share = 2 * (jnp.log(jnp.abs(total)) - log_norm(squares, -2)) - jnp.log(examples)
-        share = jnp.minimum(jnp.exp(log_share), 1.0)
+        log_share = 2 * (xp.log(abs(total)) - log_norm(squares, -2)) - xp.log(examples)
+        share = xp.minimum(xp.exp(log_share), 1.0)
         return share / (1 - share)
 
     @property
-    def dead(self) -> jax.Array:
+    def dead(self) -> Array:
         """Which units had φ' = 0 for every example seen, bool [*batch, *steps, unit]."""
         return read_count(self._sum("sloped", "sloped"), -2) == 0
 
     @property
-    def dead_share(self) -> jax.Array:
+    def dead_share(self) -> Array:
         """Share of the units that are dead by value: φ' = 0 for every example seen."""
-        return jnp.mean(self.dead, axis=-1, dtype=jnp.float32)
+        return namespace(self.dead).mean(self.dead, axis=-1, dtype=np.float32)
 
     @property
-    def unfed(self) -> jax.Array:
+    def unfed(self) -> Array:
         """Which units had δz = 0 for every example seen, bool [*batch, *steps, unit]."""
         return read_count(self._sum("flowing", "flowing"), -2) == 0
 
     @property
-    def unfed_share(self) -> jax.Array:
+    def unfed_share(self) -> Array:
         """Share of the units that are dead by gradient: δz = 0 for every example seen."""
-        return jnp.mean(self.unfed, axis=-1, dtype=jnp.float32)
+        return namespace(self.unfed).mean(self.unfed, axis=-1, dtype=np.float32)
 
     @property
-    def nonfinite(self) -> jax.Array:
+    def nonfinite(self) -> Array:
         """How many elements of z and of δz were not finite."""
         z = read_count(self._sum("nonfinite_z", "nonfinite"), -1)
         return z + read_count(self._sum("nonfinite_dz", "nonfinite_gradient"), -1)
@@ -423,6 +447,7 @@ class SiteFlow:
 
 def _table(flow: Flow) -> Iterator[tuple[str, ...]]:
     """Rows of text: a header, then a site each; batch axes are averaged over, steps as a range."""
+    flow = flow.on_host()
     columns = {
         "mean φ'": "slope_mean",
         "φ'=0": "zero_slope_share",
@@ -443,7 +468,8 @@ def _table(flow: Flow) -> Iterator[tuple[str, ...]]:
 
 def _cell(of_site: SiteFlow, name: str) -> str:
     try:
-        values = np.asarray(getattr(of_site, name), np.float64)
+        with np.errstate(all="ignore"):  # what is no number is not shown
+            values = np.asarray(getattr(of_site, name), np.float64)
     except ValueError:  # not measured
         return "·"
     finite = values[~np.isnan(values)]
@@ -458,7 +484,8 @@ def _cell(of_site: SiteFlow, name: str) -> str:
 def _footer(flow: Flow) -> list[str]:
     positions = len(flow.positions)
     try:
-        total = float(jnp.mean(flow.total_log_gain))
+        with np.errstate(all="ignore"):
+            total = float(np.mean(flow.on_host().total_log_gain))
     except ValueError:
         return []
     if not math.isfinite(total):

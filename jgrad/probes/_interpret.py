@@ -126,7 +126,8 @@ def measuring(sites: Sequence[Site], measures: Sequence[Measure]) -> AtSite:
         site = sites[index]
         key = (found.phi, len(found.nodes), site.unit_axis, site.traced)
         if key not in shared:
-            shared[key] = tuple(map(jax.jit, _summed(found, site, measures)))
+            forward, backward = _summed(found, site, measures)
+            shared[key] = jax.jit(forward), jax.jit(backward)
         return _probed(phi, site, *shared[key])(z, params, sink)
 
     return at_site
@@ -178,7 +179,8 @@ def _summed(
         return sums(_terms("forward", measures, view), site.unit_axis, cost)
 
     def backward(da, dz, slope):
-        view = Backward(*map(at_least_float32, (da, dz, slope)), site.unit_axis)
+        da, dz, slope = map(at_least_float32, (da, dz, slope))
+        view = Backward(da, dz, slope, site.unit_axis)
         return sums(_terms("backward", measures, view), site.unit_axis, cost)
 
     return forward, backward

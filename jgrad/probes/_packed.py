@@ -13,8 +13,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ._sums import DOWN, UP, Parts
+
+#: What is read may be NumPy's: then nothing is compiled for it.
+Array = jax.Array | np.ndarray | np.generic
+
+
+def namespace(x: Array) -> Any:
+    """The module of functions for such arrays: `jax.numpy` or `numpy`."""
+    return jnp if isinstance(x, jax.Array) else np
 
 
 class Place(NamedTuple):
@@ -42,7 +51,7 @@ class Packed(Mapping):
     arrays: tuple[Any, ...]
     places: tuple[tuple[str, Place], ...]
 
-    def __getitem__(self, name: str) -> jax.Array:
+    def __getitem__(self, name: str) -> Array:
         place = dict(self.places)[name]
         index = slice(place.start, place.start + place.rows) if place.rows > 1 else place.start
         array = self.arrays[place.array]
@@ -92,29 +101,32 @@ def _limbs(n: jax.Array) -> Parts:
     return tuple(limb.astype(jnp.float32) for limb in (n & 4095, n >> 12))
 
 
-def read_count(limbs: jax.Array, axis: int) -> jax.Array:
+def read_count(limbs: Array, axis: int) -> Array:
     """The count from its two limbs, which lie along the axis."""
-    low, high = jnp.moveaxis(limbs, axis, 0)
+    low, high = namespace(limbs).moveaxis(limbs, axis, 0)
     return low + 4096.0 * high
 
 
-def log_norm(squares: jax.Array, axis: int = -1) -> jax.Array:
+def log_norm(squares: Array, axis: int = -1) -> Array:
     """½ ln Σ x² from the sums of `Squares`, which lie along the axis; -inf where every x is 0."""
     sum_, exponent = _whole(squares, axis)
-    return 0.5 * jnp.log(sum_) - exponent.astype(sum_.dtype) * math.log(2.0)
+    return 0.5 * namespace(sum_).log(sum_) - exponent * math.log(2.0)
 
 
-def norm(squares: jax.Array, axis: int = -1) -> jax.Array:
+def norm(squares: Array, axis: int = -1) -> Array:
     """√Σ x² from the sums of `Squares`, which lie along the axis."""
     sum_, exponent = _whole(squares, axis)
-    return jnp.ldexp(jnp.sqrt(sum_), -exponent)
+    xp = namespace(sum_)
+    return xp.ldexp(xp.sqrt(sum_), -exponent.astype(int))
 
 
-def _whole(squares: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+def _whole(squares: Array, axis: int) -> tuple[Array, Array]:
     """Σ (2ᵏ x)² over all x, at a k where it is a float, and this exponent k."""
-    small, large = jnp.moveaxis(squares, axis, 0)
+    xp = namespace(squares)
+    small, large = xp.moveaxis(squares, axis, 0)
     # Where both count, neither is far from 1; where one is, the other is nothing beside it.
     both = small * 2.0 ** (-2 * UP) + large * 2.0 ** (-2 * DOWN)
     is_small, is_large = large == 0, large > 1
-    sum_ = jnp.where(is_small, small, jnp.where(is_large, large, both))
-    return sum_, jnp.where(is_small, UP, jnp.where(is_large, DOWN, 0))
+    sum_ = xp.where(is_small, small, xp.where(is_large, large, both))
+    exponent = xp.where(is_small, UP, xp.where(is_large, DOWN, 0))
+    return sum_, exponent.astype(sum_.dtype)

@@ -80,7 +80,7 @@ def sums(terms: Mapping[str, Term], unit_axis: int = -1, cost: int = 0) -> dict[
     """
     together = {k: v for k, v in terms.items() if not isinstance(v, Apart)}
     apart = {k: v.x for k, v in terms.items() if isinstance(v, Apart)}
-    if jax.device_count() > 1:
+    if not _on_one_device():
         return _sums_of(together | apart, unit_axis, cost)
     return _sums_of(together, unit_axis, cost) | _sums_of(apart, unit_axis, cost + _APART)
 
@@ -129,7 +129,7 @@ def _counts(term: Any) -> bool:
     return _plain(term).dtype == bool
 
 
-def _columns(term: Term) -> list[jax.Array]:
+def _columns(term: Any) -> list[jax.Array]:
     """The arrays whose plain sums make up the term's."""
     x = term.x if isinstance(term, Units) else term
     if isinstance(x, Squares):
@@ -143,6 +143,17 @@ def _columns(term: Term) -> list[jax.Array]:
     return [x.astype(jnp.float32 if x.size < _EXACT else jnp.int32) if x.dtype == bool else x]
 
 
+def _on_one_device() -> bool:
+    """Whether no axis can be spread over devices: there is one, or all axes of the mesh are manual.
+
+    Within `shard_map` each device has a program of its own.
+    """
+    axes = jax.sharding.get_abstract_mesh().axis_types
+    return jax.device_count() == 1 or (
+        len(axes) > 0 and all(axis == jax.sharding.AxisType.Manual for axis in axes)
+    )
+
+
 def _in_few_rows(columns: Sequence[jax.Array], unit_axis: int, cost: int) -> list[jax.Array]:
     """The columns with their units last and most rows added up, [*rows, unit] each."""
     columns = [x if x.ndim else x.reshape(1) for x in columns]
@@ -150,7 +161,7 @@ def _in_few_rows(columns: Sequence[jax.Array], unit_axis: int, cost: int) -> lis
         columns = [jnp.moveaxis(x, unit_axis, -1) for x in columns]
     few = _FEW
     while columns and columns[0].size > few:
-        few = _FEW_IN_MEMORY if jax.device_count() == 1 else _FEW
+        few = _FEW_IN_MEMORY if _on_one_device() else _FEW
         shape = columns[0].shape
         count = math.ceil(len(columns) / math.ceil(len(columns) / _MOST_SUMS))
         most = min(_MOST_ROWS, _UNROLLED // (_OF_A_SUM * count + cost))
@@ -175,14 +186,14 @@ def _rows_at_once(length: int, most: int) -> int:
     Neighbours lie on one device: an axis may be spread over the devices, and that part of it is
     left to `_added`.
     """
-    here = length // math.gcd(length, jax.device_count())
+    here = length if _on_one_device() else length // math.gcd(length, jax.device_count())
     return max((r for r in range(2, most + 1) if here % r == 0), default=max(here, 1))
 
 
 def _added(columns: Sequence[jax.Array], by_unit: Sequence[bool]) -> list[jax.Array]:
     """Σ over all axes, or all but the last, of what few rows are left."""
     out: dict[int, jax.Array] = {}
-    if jax.device_count() == 1:
+    if _on_one_device():
         for keeps in sorted(set(by_unit)):
             places = [k for k, kept in enumerate(by_unit) if kept == keeps]
             axes = tuple(range(columns[0].ndim - keeps))
@@ -225,6 +236,6 @@ def after(taken: Any, x: Any) -> tuple[Any, Any]:
     On a CPU a loop beside a matrix product costs it a core until the end: taken before, by all
     cores, sums cost half as long. Elsewhere they had better share a loop with x.
     """
-    if jax.default_backend() != "cpu" or jax.device_count() > 1:
+    if jax.default_backend() != "cpu" or not _on_one_device():
         return taken, x
     return jax.lax.optimization_barrier((taken, x))

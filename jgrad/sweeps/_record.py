@@ -26,8 +26,8 @@ def profiles(flow: Flow | None, scope: str | None) -> tuple[dict[str, np.ndarray
 
     Of the sites on it those are kept whose innermost named scope is `scope`, or all of them where
     it is None. What a normalisation does between two activations counts as the linear map's:
-    `linear_log_gain` is NaN at the first. Read on the host: in the compiled program it would take
-    longer to compile than the training. Without a flow there is no depth.
+    `linear_log_gain` is NaN at the first. A flow in NumPy arrays is read at once; to read any
+    other, programs are compiled. Without a flow there is no depth.
     """
     if flow is None:
         return {name: np.zeros(0, np.float32) for name in (*QUANTITIES, "linear_log_gain")}, ()
@@ -37,11 +37,11 @@ def profiles(flow: Flow | None, scope: str | None) -> tuple[dict[str, np.ndarray
         if scope in (None, flow[position[0]].site.path.rpartition("/")[-1])
     ]
     kept = {}
-    for name in QUANTITIES:
-        of_site = {key: np.asarray(getattr(flow[key], name)) for (key, _), _ in places}
-        columns = [of_site[key][..., *step] for (key, step), _ in places]
-        kept[name] = np.stack(columns, axis=-1).astype(np.float32)
-    with np.errstate(invalid="ignore"):  # no gradient on either side: not a number, and data
+    with np.errstate(all="ignore"):  # what is no number is data
+        for name in QUANTITIES:
+            of_site = {key: getattr(flow[key], name) for (key, _), _ in places}
+            columns = [of_site[key][..., *step] for (key, step), _ in places]
+            kept[name] = np.stack(columns, axis=-1).astype(np.float32)
         linear = kept["log_da"][..., :-1] - kept["log_dz"][..., 1:]
     kept["linear_log_gain"] = np.insert(linear, 0, np.nan, axis=-1)
     return kept, tuple(label for _, label in places)

@@ -123,8 +123,7 @@ def train(
             saved = time.monotonic()
         tell("train", done)
     whole = structure.unflatten(np.stack(leaves, axis=1) for leaves in zip(*told, strict=True))
-    flow = None if whole.flow is None else jax.tree.map(jnp.asarray, whole.flow)
-    along, sites = profiles(flow, program.objective.scope)
+    along, sites = profiles(whole.flow, program.objective.scope)
     steps_alive = whole.alive_steps.sum(1)
     return History(
         train_loss=whole.train_loss,
@@ -135,7 +134,7 @@ def train(
         sharpness=whole.sharpness,
         diverged_at=np.where(steps_alive < program.steps, steps_alive, np.nan),
         profiles={
-            name: values.reshape(count, len(told), -1) if flow is None else values
+            name: values.reshape(count, len(told), -1) if whole.flow is None else values
             for name, values in along.items()
         },
         sites=sites,
