@@ -83,7 +83,7 @@ class Verdict:
             said += ", one seed: nothing is known of its spread"
         else:
             interval = f"95 % interval {scale * self.low:.3g} to {scale * self.high:.3g}"
-            of = f" for {self.tried} verdicts" if self.tried > 1 else ""
+            of = f", corrected for {self.tried} verdicts" if self.tried > 1 else ""
             said += f" ({interval}, {self.seeds} seeds, p = {self.p:.2g}{of})"
         if self.diverged:
             said += f"; in {self.diverged} of {self.seeds} pairs one diverged"

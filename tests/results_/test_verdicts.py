@@ -50,7 +50,7 @@ def test_a_verdict_is_the_paired_t_test():
     assert first.p == pytest.approx(2 * test.pvalue)
     assert second.p == pytest.approx(stats.ttest_rel(clip, plain).pvalue)
     assert f"skip: helps: test accuracy better by {100 * first.difference:.3g} points" in str(first)
-    assert f"4 seeds, p = {2 * test.pvalue:.2g} for 2 verdicts)" in str(first)
+    assert f"p = {2 * test.pvalue:.2g}, corrected for 2 verdicts)" in str(first)
     assert "not shown to help" in str(second)
 
 

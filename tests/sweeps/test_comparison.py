@@ -1,5 +1,6 @@
 """Comparisons: remedies for what fails, resumed to the same bits, refused in another's folder."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -199,14 +200,12 @@ def test_another_runs_folder_is_refused(whole):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.slow
-def test_a_device_lost_on_the_way_costs_the_chunk_that_ran(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(_train, "PAUSE", 0.0)
-    dataset, _, _ = whole
-    whole_program, left = _train._Run.compile, iter([True] * 3)
+def device_lost(patch):
+    """From the second chunk of the second program on; the first chunk was kept."""
+    compiled, left = _train._Run.compile, iter([True] * 3)
 
-    def compiled(run, memory):
-        advance = whole_program(run, memory)
+    def compiling(run, memory):
+        advance = compiled(run, memory)
 
         def on_a_failing_device(first):
             if not next(left, False):
@@ -216,14 +215,47 @@ def test_a_device_lost_on_the_way_costs_the_chunk_that_ran(whole, tmp_path, monk
 
         return on_a_failing_device
 
-    with monkeypatch.context() as failing:
-        failing.setattr(_train._Run, "compile", compiled)
-        with pytest.raises(jax.errors.JaxRuntimeError, match="device lost") as lost:
+    patch.setattr(_train._Run, "compile", compiling)
+
+
+def disk_full(patch):
+    """From the fourth file on: the record, how far the first program came, its results."""
+    synced, left = os.fsync, iter([True] * 3)
+
+    def syncing(file):
+        if not next(left, False):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        synced(file)
+
+    patch.setattr(os, "fsync", syncing)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fails", "error", "words", "goes_on"),
+    [
+        (device_lost, jax.errors.JaxRuntimeError, "device lost", 8),
+        (disk_full, OSError, r"No space left on device: .*2-sigmoid.0.running.npz", 4),
+    ],
+)
+def test_what_was_done_outlasts_a_failure(
+    whole, tmp_path, monkeypatch, fails, error, words, goes_on
+):
+    monkeypatch.setattr(_train, "PAUSE", 0.0)
+    dataset, _, _ = whole
+    with monkeypatch.context() as patch:
+        fails(patch)
+        with pytest.raises(error, match=words) as failed:
             compare(small(), output=tmp_path)
-    assert lost.value.__notes__[0].endswith(GOES_ON)
+    assert failed.value.__notes__[0].endswith(GOES_ON)
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
     told = []
     same_numbers(compare(small(), output=tmp_path, progress=told.append), dataset)
-    assert [(p.stage, p.step) for p in told[:3]] == [("resume", 8), ("compile", 0), ("train", 8)]
+    assert [(p.stage, p.step) for p in told[:3]] == [
+        ("resume", 8),
+        ("compile", 0),
+        ("train", goes_on),
+    ]
 
 
 @pytest.mark.slow
