@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from jgrad import results
+from jgrad._names import unknown
 from jgrad._trees import paths
 from jgrad.data import Split
 
@@ -151,10 +152,13 @@ def _plan(what: Any, given: Mapping[str, Any]) -> Plan:
     """The plan that was handed over, or that of a loss and what was given beside it.
 
     Raises:
-      TypeError: neither, or something beside a plan.
+      TypeError: neither, something beside a plan, or an option that there is none of.
     """
     if callable(what):
         rest = {name: value for name, value in given.items() if name not in ("data", "test")}
+        known = [field.name for field in dataclasses.fields(OwnStudy) if field.init]
+        for name in rest.keys() - known:
+            raise TypeError(unknown("option of compare", name, known))
         data = given.get("data")
         return OwnStudy(
             loss=what, train=data, test=given.get("test", data), **{"params": None, **rest}

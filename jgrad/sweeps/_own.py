@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ class Remedy:
       chain: the optimiser chain, as a `Chain` or the string that `Chain.parse` reads.
 
     Raises:
-      ValueError: it changes nothing.
+      ValueError: it changes nothing, or a factor is no finite number.
     """
 
     label: str
@@ -54,6 +55,10 @@ class Remedy:
         if not self.rewrite and not self.scale and self.chain is None:
             msg = f"remedy {self.label!r} changes nothing: give it rewrite, scale or chain"
             raise ValueError(msg)
+        for pattern, factor in {} if callable(self.scale) else self.scale.items():
+            if not (isinstance(factor, numbers.Real) and math.isfinite(factor)):
+                msg = f"remedy {self.label!r}: {pattern!r} wants a finite factor, got {factor!r}"
+                raise ValueError(msg)
 
     def rescaled(self, params: PyTree) -> PyTree:
         """The initial parameters with this remedy's factors.
@@ -187,20 +192,24 @@ class OwnStudy:
 
         Raises:
           ValueError: its rewriting or `stacked` matches nothing, or its rescaling changes the tree.
-          TypeError: the loss is no scalar.
+          TypeError: the loss gives no single number.
         """
         objective = entry.program.objective
         batch = jax.tree.map(lambda leaf: leaf[: self.batch], self.train)
 
-        def gradient(params: PyTree) -> PyTree:
-            return jax.grad(lambda p: objective.loss(p, {}, batch, jax.random.key(0))[0])(params)
+        def loss(params: PyTree) -> Any:
+            return objective.loss(params, {}, batch, jax.random.key(0))[0]
 
         params = jax.tree.map(lambda leaf: leaf[0], entry.draw(self.seeds[:1])[0])
         known = paths(params)
         if self.stacked and not fnmatch.filter(known, self.stacked):
             msg = f"stacked: no parameter matches {self.stacked!r}; there are {', '.join(known)}"
             raise ValueError(msg)
-        jax.eval_shape(gradient, params)
+        given = jax.eval_shape(loss, params)
+        if not isinstance(given, jax.ShapeDtypeStruct) or given.shape:
+            msg = f"the loss must give one number for a batch, got {given}"
+            raise TypeError(msg)
+        jax.eval_shape(jax.grad(loss), params)
 
     def _entry(self, remedy: Remedy | None) -> Entry:
         chain, rewrite = self._chain(remedy), dict(remedy.rewrite) if remedy else {}

@@ -1,11 +1,15 @@
 """Residual models against the equation in NumPy and PyTorch, and how their branches start."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from generic_place import built
+from jax import lax
 
 from jgrad.models import BRANCHES, CNN, ResidualMLP, ResNet, build
+from jgrad.models._layers import convolution
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -171,3 +175,17 @@ def test_cnn_equals_pytorchs(padding):
             h = h + torch.torch.relu(torch.conv(p["linear"], h, 1, mode))
     expected = linear(params["head"], h.mean((2, 3)).numpy())
     np.testing.assert_allclose(apply(params, state, x)[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("window", [2, 3, 4])
+def test_padding_keeps_the_size_as_xlas_own_does(window):
+    """At a stride of 1 XLA's "SAME" is symmetric where it can be, and one more at the end."""
+    conv = convolution(
+        CNN(), 2, 3, jax.nn.initializers.normal(), nnx.Rngs(window), window=window, bias=False
+    )
+    x = jnp.asarray(np.random.default_rng(window).normal(size=(2, 4, 7, 2)), jnp.float32)
+    expected = lax.conv_general_dilated(
+        x, conv.kernel[...], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    assert expected.shape == (2, 4, 7, 3)
+    np.testing.assert_allclose(conv(x), expected, rtol=1e-5, atol=1e-6)

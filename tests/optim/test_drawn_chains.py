@@ -24,7 +24,7 @@ OPTIMIZERS = {
     "rmsprop:decay=0.8": lambda rate, **_: optax.rmsprop(rate, decay=0.8),
     "adam:b1=0.8,b2=0.95": lambda rate, **_: optax.adam(rate, b1=0.8, b2=0.95),
     "nadam": lambda rate, **_: optax.nadam(rate),
-    "radam:threshold=3": lambda rate, **_: optax.radam(rate, threshold=3),
+    "radam:b2=0.9": lambda rate, **_: optax.radam(rate, b2=0.9),
     "adafactor:min_dim_size_to_factor=2": lambda rate, **_: optax.adafactor(
         rate, min_dim_size_to_factor=2
     ),

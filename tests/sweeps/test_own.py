@@ -228,7 +228,7 @@ def test_a_function_may_make_a_module_for_every_seed(kind):
         ({"seeds": (0, -1)}, ValueError, "at least 0 and below 2³², got -1"),
         ({"remedies": REMEDIES[:1] * 2}, ValueError, "holds 'tanh' twice"),
         ({"chain": "adma"}, ValueError, "did you mean 'adam'"),
-        ({"stepz": 3}, TypeError, "stepz"),
+        ({"stepz": 3}, TypeError, "unknown option of compare 'stepz'; did you mean 'steps'"),
         (
             {"remedies": (Remedy(label="x", scale={"layer/*": 2.0}),)},
             ValueError,
@@ -269,6 +269,20 @@ def test_parameters_without_an_array_of_floats_are_refused():
     for params in ("relu", {"phi": "relu", "size": 3}, lambda key: {"size": np.ones(3, int)}):
         with pytest.raises(TypeError, match="wants arrays of floats to train, got "):
             compare(own_loss, params, own_data(0))
+
+
+def test_a_loss_must_give_one_number():
+    for loss in (lambda p, batch: (own_loss(p, batch), 3), lambda p, batch: batch["x"] @ p["out"]):
+        with pytest.raises(TypeError, match="must give one number for a batch, got "):
+            compare(loss, own_params, own_data(0))
+
+
+@pytest.mark.parametrize("factor", [float("nan"), "4"])
+def test_a_factor_must_be_a_number(factor):
+    with pytest.raises(
+        ValueError, match=f"remedy 'x': '\\*' wants a finite factor, got {factor!r}"
+    ):
+        Remedy(label="x", scale={"*": factor})
 
 
 def test_neither_plan_nor_loss():
