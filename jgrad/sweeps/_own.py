@@ -205,7 +205,7 @@ class OwnStudy:
         if self.stacked and not fnmatch.filter(known, self.stacked):
             msg = f"stacked: no parameter matches {self.stacked!r}; there are {', '.join(known)}"
             raise ValueError(msg)
-        given = jax.eval_shape(loss, params)
+        given = jax.eval_shape(self._pure, params, batch)
         if not isinstance(given, jax.ShapeDtypeStruct) or given.shape:
             msg = f"the loss must give one number for a batch, got {given}"
             raise TypeError(msg)
