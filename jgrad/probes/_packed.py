@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,11 @@ import numpy as np
 
 from ._sums import DOWN, UP, Parts
 
-#: What is read may be NumPy's: then nothing is compiled for it.
-Array = jax.Array | np.ndarray | np.generic
+if TYPE_CHECKING:
+    Array = jax.Array
+else:
+    #: What is read may be NumPy's: then nothing is compiled for it.
+    Array = jax.Array | np.ndarray | np.generic
 
 
 def namespace(x: Array) -> Any:

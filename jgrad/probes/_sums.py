@@ -212,7 +212,8 @@ def _added(columns: Sequence[jax.Array], by_unit: Sequence[bool]) -> list[jax.Ar
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _sums_along(axes: tuple[int, ...], *columns: jax.Array) -> tuple[jax.Array, ...]:
     """Σ along axes of every column, in one loop over all columns."""
-    zeros = [varying_like(jnp.zeros((), x.dtype), x) for x in columns]
+    zero = {x.dtype: varying_like(jnp.zeros((), x.dtype), x) for x in columns}
+    zeros = [zero[x.dtype] for x in columns]
 
     def add(xs, ys):
         return tuple(x + y for x, y in zip(xs, ys, strict=True))
