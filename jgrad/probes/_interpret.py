@@ -1,6 +1,5 @@
 """Runs a traced function with its sites probed: measures leave as the gradients of zero sinks."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +15,6 @@ from jgrad.activations import log_slope
 from ._measures import Backward, Forward, Measure
 from ._packed import Packed, pack
 from ._plan import Plan
-from ._sampled import text_of
 from ._sites import Found, Site
 from ._sums import Parts, Term, after, shapes, sums
 
@@ -133,20 +131,8 @@ def measuring(sites: Sequence[Site], measures: Sequence[Measure]) -> AtSite:
     return at_site
 
 
-@dataclasses.dataclass(frozen=True)
-class ScalarFunction:
-    """A site's own function, `phi(z, params) -> a`; equal wherever its text is the same."""
-
-    text: Any
-    run: Callable[..., jax.Array] = dataclasses.field(compare=False)
-
-    def __call__(self, z: jax.Array, params: Sequence[Any]) -> jax.Array:
-        """φ(z)."""
-        return self.run(z, params)
-
-
-def scalar_function(graph: Graph, found: Found) -> ScalarFunction:
-    """The site's own function."""
+def scalar_function(graph: Graph, found: Found) -> Callable[..., jax.Array]:
+    """The site's own function, `phi(z, params) -> a`."""
     used = {v for k in found.nodes for v in graph.nodes[k].inputs}
     numbers = {v: graph.constants[v] for v in used & graph.literals}
 
@@ -160,7 +146,7 @@ def scalar_function(graph: Graph, found: Found) -> ScalarFunction:
             values.update(zip(node.outputs, outputs, strict=True))
         return values[found.end]
 
-    return ScalarFunction(text_of(graph, found.nodes, found.start, found.end), phi)
+    return phi
 
 
 def _summed(

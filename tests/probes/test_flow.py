@@ -211,6 +211,41 @@ def test_it_prints_and_logs():
         flow["nowhere"]
 
 
+def test_on_the_host_it_reads_the_same_and_compiles_nothing():
+    # Two axes in front, so that no shape here was met before.
+    ws = jax.tree.map(lambda w: jnp.stack([w, 0.5 * w, -w]), (W1, W2))
+    probed = probes.gradient_flow(loss, measures="all")
+    flow = jax.vmap(jax.vmap(probed, (None, 0)), (0, None))(ws, jnp.stack([X, 2 * X]))
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event)
+    )
+    try:
+        host = flow.on_host()
+        text = str(flow)
+        read = {
+            name: np.asarray(host.profile(name))
+            for name in ("log_gain", "linear_log_gain", "dead_share", "zero_gradient_share")
+        }
+        assert not [event for event in compiled if "compile" in event]
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert "relu" in text
+    for name, values in read.items():
+        np.testing.assert_allclose(values, flow.profile(name), rtol=1e-5, atol=1e-6)
+
+
+def test_few_arrays_leave_a_deep_network():
+    def deep(ws, x):
+        for w in ws:
+            x = jnp.tanh(x @ w)
+        return jnp.sum(x)
+
+    ws = [jnp.eye(4)] * 6
+    flow = jax.eval_shape(probes.gradient_flow(deep, measures="all"), ws, jnp.ones((3, 4)))
+    assert len(jax.tree.leaves(flow)) == 1 + 2 * len(ws)
+
+
 @pytest.mark.parametrize(
     ("bad", "error", "message"),
     [
