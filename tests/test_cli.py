@@ -345,10 +345,12 @@ def test_probe_of_a_loss_with_arrays_by_name(run, model, tmp_path):
     ("name", "data", "said"),
     [
         ("bare", None, "wants arguments (w, x)"),
-        ("wrong", None, "must return (loss, params, batch), got int"),
+        ("wrong", None, "must return a tuple (loss, params, batch), got int"),
         ("mke", None, "did you mean 'make'"),
-        ("number", None, "that is a int"),
+        ("number", None, "a function is wanted, got 7"),
         ("bare", {"w": np.eye(2)}, "no array for the argument 'x'"),
+        ("bare", {"w": np.eye(2), "w/a": np.eye(2)}, "'w/a' is within 'w', which is an array"),
+        ("make", {"w": np.eye(2)}, "make takes none"),
     ],
 )
 def test_probe_of_the_wrong_thing(run, model, tmp_path, name, data, said):

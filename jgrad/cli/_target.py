@@ -34,7 +34,7 @@ def find(target: str) -> Callable[..., Any]:
         raise ValueError(msg)
     found = getattr(module, name)
     if not callable(found):
-        msg = f"{target}: a function is wanted, that is a {type(found).__name__}"
+        msg = f"{target}: a function is wanted, got {found!r:.60}"
         raise ValueError(msg)
     return found
 
@@ -58,9 +58,18 @@ def made(make: Callable[..., Any], target: str) -> tuple[Callable[..., Any], tup
         raise ValueError(msg)
     result = make()
     if not isinstance(result, tuple) or len(result) < 2 or not callable(result[0]):
-        msg = f"{target} must return (loss, params, batch), got {type(result).__name__}"
+        got = type(result).__name__
+        if isinstance(result, tuple):
+            got += f" of ({', '.join(type(part).__name__ for part in result)})"
+        msg = f"{target} must return a tuple (loss, params, batch), got {got}"
         raise ValueError(msg)
-    return result[0], result[1:]
+    loss, args = result[0], result[1:]
+    try:
+        inspect.signature(loss).bind(*args)
+    except TypeError as error:
+        msg = f"{target} returned a loss and {len(args)} arguments, which do not fit it: {error}"
+        raise ValueError(msg) from error
+    return loss, args
 
 
 def arguments(loss: Callable[..., Any], file: Path) -> tuple[Any, ...]:
@@ -72,7 +81,7 @@ def arguments(loss: Callable[..., Any], file: Path) -> tuple[Any, ...]:
     try:
         with np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (ValueError, AttributeError, EOFError, OSError) as error:
+    except (ValueError, TypeError, AttributeError, EOFError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         msg = f"{file}: not a .npz of plain arrays"
@@ -83,8 +92,17 @@ def arguments(loss: Callable[..., Any], file: Path) -> tuple[Any, ...]:
         at = tree
         for folder in folders:
             at = at.setdefault(folder, {})
+            if not isinstance(at, dict):
+                msg = f"{file}: {path!r} is within {folder!r}, which is an array itself"
+                raise ValueError(msg)
         at[leaf] = jnp.asarray(array)
     wanted = inspect.signature(loss).parameters
+    if not wanted:
+        msg = (
+            f"--data holds a loss's arguments, and {loss.__name__} takes none; a function that "
+            "returns (loss, params, batch) is named without --data"
+        )
+        raise ValueError(msg)
     missing = [n for n, p in wanted.items() if n not in tree and p.default is p.empty]
     if missing:
         msg = (

@@ -86,7 +86,11 @@ def pure_call(
 
 @contextlib.contextmanager
 def _named(modules: Sequence[Any]) -> Iterator[None]:
-    """While it lasts, the modules' parts are called in scopes of their attribute paths."""
+    """While it lasts, the modules' parts are called in scopes of their attribute paths.
+
+    A part that was made on the way, as a scan over stacked layers makes each of them, has the name
+    of its class.
+    """
     from flax import nnx
 
     paths: dict[int, str] = {}
@@ -95,5 +99,5 @@ def _named(modules: Sequence[Any]) -> Iterator[None]:
         for path, part in nnx.iter_modules(module):
             paths[id(part)] = "/".join(map(str, (type(module).__name__, *path)))
             classes.add(type(part))
-    with scoped(classes, lambda part: paths.get(id(part))):
+    with scoped(classes, lambda part: paths.get(id(part), type(part).__name__)):
         yield

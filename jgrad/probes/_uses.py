@@ -131,11 +131,18 @@ def has_sums_off(graph: Graph, v: int) -> bool:
     node = graph.nodes[graph.maker[v]] if v in graph.maker else None
     if node is None or _at(graph, node, 3, 1) != 2:
         return False
-    u, w = node.inputs
+    u, w = (_unconverted(graph, v) for v in node.inputs)
     larger = graph.nodes[graph.maker[w]] if w in graph.maker else None
-    if larger is not None and u in larger.inputs:
+    if larger is not None and u in (_unconverted(graph, v) for v in larger.inputs):
         return _at(graph, larger, 3, 1) == 3 == _at(graph, larger, 1, 3)
     return _are_sums(graph, w, u)
+
+
+def _unconverted(graph: Graph, v: int) -> int:
+    """The value before conversions to other dtypes."""
+    while v in graph.maker and "new_dtype" in graph.nodes[graph.maker[v]].eqn.params:
+        (v,) = graph.nodes[graph.maker[v]].inputs
+    return v
 
 
 def is_margin(graph: Graph, v: int) -> bool:

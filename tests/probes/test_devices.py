@@ -1,6 +1,7 @@
 """Over devices and processes: the same numbers, and no message more than the plain program's."""
 
 import collections
+import functools
 import os
 import pickle
 import re
@@ -73,6 +74,25 @@ def test_a_sharded_batch_costs_one_message(axis_type):
         sometimes = jax.jit(probes.value_grad_and_flow(net, measures="all", every=3))
         same(sometimes(3, ws, x), here)
         assert not any(np.any(sum_) for sum_ in jax.tree.leaves(sometimes(4, ws, x)[2]))
+
+
+@needs_devices
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_now_and_then_costs_one_message_in_its_own_branch(axis_type):
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(axis_type,))
+    sometimes = probes.value_grad_and_flow(net, every=3)
+    with jax.set_mesh(mesh):
+        ws = jax.device_put(W, NamedSharding(mesh, EVERYWHERE))
+        x = jax.device_put(X, NamedSharding(mesh, BATCH))
+        plain = messages(jax.value_and_grad(net), ws, x)
+        # Of a step whose number is known while compiling, one branch is left.
+        idle, probing = (messages(functools.partial(sometimes, step), ws, x) for step in (1, 3))
+        both = messages(sometimes, jnp.int32(3), ws, x)
+        same(jax.jit(sometimes)(1, ws, x)[:2], jax.jit(jax.value_and_grad(net))(ws, x))
+    one = collections.Counter({"all-reduce": 1})
+    assert not idle - plain
+    assert probing - plain <= one
+    assert both - plain <= plain + one
 
 
 @needs_devices
