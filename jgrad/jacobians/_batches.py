@@ -14,9 +14,11 @@ from ._inputs import batch_axis, whole
 def over_batch(one: Callable[..., PyTree], batch_size: int | None) -> Callable[..., PyTree]:
     """`one` over the leading axis of all its arguments, `batch_size` examples at a time.
 
-    The last turn of an uneven batch begins early and does some examples again, so that beside the
-    result there is never more than one turn's need; `lax.map` joins such a rest on, which takes
-    the whole result twice.
+    Turns of one size take their examples from all over the batch: where it lies on several devices,
+    which divide batch_size, each then has its share of every turn, and nothing moves. The last turn
+    of an uneven batch begins early and does some examples again, so that beside the result there
+    is never more than one turn's need; `lax.map` joins such a rest on, which takes the whole
+    result twice.
 
     Raises:
       ValueError: batch_size is below one.
@@ -36,22 +38,30 @@ def over_batch(one: Callable[..., PyTree], batch_size: int | None) -> Callable[.
         turn_size = batch if batch_size is None else batch_size
         if batch <= turn_size:
             return several(*xs)
-        starts = jnp.minimum(jnp.arange(0, batch, turn_size), batch - turn_size)
+        turns, rest = divmod(batch, turn_size)
+        cut = (batch,) if rest else (turn_size, turns)
+        # Slices that would end after the batch are moved back to end with it.
+        starts = jnp.arange(0, batch, turn_size) if rest else jnp.arange(turns)
+
+        def some(a: jax.Array, start: jax.Array) -> jax.Array:
+            if rest:
+                return lax.dynamic_slice_in_dim(a, start, turn_size)
+            return lax.dynamic_index_in_dim(a, start, axis=1, keepdims=False)
+
+        def put(a: jax.Array, part: jax.Array, start: jax.Array) -> jax.Array:
+            if rest:
+                return lax.dynamic_update_slice_in_dim(a, part, start, axis=0)
+            return lax.dynamic_update_index_in_dim(a, part, start, axis=1)
 
         def turn(whole: PyTree, start: jax.Array) -> tuple[PyTree, None]:
-            some = [
-                jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, turn_size), x) for x in xs
-            ]
-            return jax.tree.map(
-                lambda a, part: lax.dynamic_update_slice_in_dim(a, part, start, 0),
-                whole,
-                several(*some),
-            ), None
+            parts = several(*jax.tree.map(lambda a: some(a, start), split))
+            return jax.tree.map(lambda a, part: put(a, part, start), whole, parts), None
 
+        split = jax.tree.map(lambda a: a.reshape(*cut, *a.shape[1:]), xs)
         shapes = jax.eval_shape(several, *xs)
-        return lax.scan(turn, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes), starts)[
-            0
-        ]
+        empty = jax.tree.map(lambda s: jnp.zeros((*cut, *s.shape[1:]), s.dtype), shapes)
+        whole, _ = lax.scan(turn, empty, starts)
+        return jax.tree.map(lambda a: a.reshape(batch, *a.shape[len(cut) :]), whole)
 
     return of
 

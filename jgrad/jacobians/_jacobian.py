@@ -34,7 +34,8 @@ def jacobian(
         take all columns or all rows. The numbers are the same up to rounding.
       batch_size: examples worked on at a time; None for all. Beside the result there is then never
         more than one turn's need, whatever the batch: what the program for batch_size examples
-        takes, its temporaries and its own block of the result.
+        takes, its temporaries and its own block of the result. Of a batch sharded over devices,
+        turns of a multiple of their number, which divide the batch, leave all where it is.
       batched: False for an f that couples its examples, as batch norm does: then x is f's whole
         input and the result is [*out, *in].
 
