@@ -70,7 +70,7 @@ def _gradient_flow(phi: str, key: jax.Array, *, batch: int, depth: int, width: i
 
     def layer(h: jax.Array, w: jax.Array) -> tuple[jax.Array, None]:
         z = h @ w
-        z = (z - z.mean(0)) / z.std(0)
+        z = (z - z.mean(0, keepdims=True)) / z.std(0, keepdims=True)
         return activations.get(phi)(probes.tap(z, "z")), None
 
     def loss(x: jax.Array) -> jax.Array:

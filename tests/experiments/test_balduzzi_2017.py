@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from _experiment import mean_and_error
 
+pytestmark = pytest.mark.loose_promotion
+
 
 @pytest.mark.slow
 def test_gates_decide_what_shatters():

@@ -5,6 +5,8 @@ import pennington_2017
 import pytest
 from _experiment import mean_and_error
 
+pytestmark = pytest.mark.loose_promotion
+
 
 @pytest.mark.slow
 def test_orthogonal_tanh_is_nearest_to_an_isometry_as_predicted():

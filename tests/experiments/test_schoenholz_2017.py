@@ -3,6 +3,8 @@
 import pytest
 import schoenholz_2017
 
+pytestmark = pytest.mark.loose_promotion
+
 
 @pytest.mark.slow
 def test_networks_train_deepest_at_the_edge_of_chaos():

@@ -5,6 +5,8 @@ import pytest
 import yang_2019
 from _experiment import mean_and_error
 
+pytestmark = pytest.mark.loose_promotion
+
 
 @pytest.mark.slow
 def test_gradients_explode_at_the_predicted_rate():
