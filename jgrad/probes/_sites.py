@@ -10,7 +10,7 @@ told by what becomes of it: see `_role`.
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -234,7 +234,11 @@ class _Stretch:
             return as_written(self.samples, self.graph.avals[self.start].dtype)
         if first is None or first.name == "identity":
             return None
-        return first if all(one and one.name == first.name for one in named) else None
+        if not all(one and one.name == first.name for one in named):
+            return None
+        dtype = _written_in(self.graph, self.nodes)
+        params = tuple((key, _shortest(value, dtype)) for key, value in first.params)
+        return dataclasses.replace(first, params=params)
 
     @property
     def name(self) -> str:
@@ -362,6 +366,18 @@ def _eps(graph: Graph, nodes: Sequence[int]) -> float:
     Samples are taken in float32, so these numbers are all that is coarse, and off by half a unit at
     most, where `identify_samples` allows for eight of a whole evaluation.
     """
+    return max(_FINE, float(jnp.finfo(_written_in(graph, nodes)).eps) / 8)
+
+
+def _written_in(graph: Graph, nodes: Sequence[int]) -> Any:
+    """The coarsest dtype of the numbers in the nodes' text; float32 where there are none."""
     numbers = [v for k in nodes for v in graph.nodes[k].inputs if v in graph.literals]
     floats = [graph.avals[v].dtype for v in numbers if is_float(graph, v)]
-    return max([_FINE, *(float(jnp.finfo(dtype).eps) / 8 for dtype in floats)])
+    return max(floats, key=lambda dtype: float(jnp.finfo(dtype).eps), default=jnp.float32)
+
+
+def _shortest(number: float, dtype: Any) -> float:
+    """The shortest decimal that is the same number of the dtype: 0.2 for 0.200195 in bfloat16."""
+    decimals = (float(f"{number:.{digits}g}") for digits in range(1, 6))
+    there = np.asarray(number, dtype)
+    return next((d for d in decimals if np.asarray(d, dtype) == there), number)

@@ -236,3 +236,18 @@ def test_a_learnt_parameter_is_told_from_a_number():
 
     found = probes.sites(loss)((W, jnp.float32(0.3)), X)
     assert [(s.activation, s.traced) for s in found] == [("elu", False), ("leaky_relu", True)]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_numbers_are_named_as_they_were_written(dtype):
+    def loss(w, x):
+        h = jax.nn.leaky_relu(x @ w, 0.2) @ w
+        h = jax.nn.elu(h, 0.7) @ w
+        return jnp.sum(jnp.clip(h, -0.3, 1.25) @ w, dtype=jnp.float32)
+
+    found = probes.sites(loss)(W.astype(dtype), X.astype(dtype))
+    assert [site.activation for site in found] == [
+        "leaky_relu(negative_slope=0.2)",
+        "elu(alpha=0.7)",
+        "hard_tanh(min_val=-0.3, max_val=1.25)",
+    ]
