@@ -113,7 +113,8 @@ def read_count(limbs: Array, axis: int) -> Array:
 def log_norm(squares: Array, axis: int = -1) -> Array:
     """½ ln Σ x² from the sums of `Squares`, which lie along the axis; -inf where every x is 0."""
     sum_, exponent = _whole(squares, axis)
-    return 0.5 * namespace(sum_).log(sum_) - exponent * math.log(2.0)
+    with np.errstate(divide="ignore"):  # -inf is the answer, and NumPy would warn of it
+        return 0.5 * namespace(sum_).log(sum_) - exponent * math.log(2.0)
 
 
 def norm(squares: Array, axis: int = -1) -> Array:
