@@ -14,7 +14,7 @@ import numpy as np
 from jgrad._names import unknown
 
 from ._measures import below
-from ._packed import Array, Packed, log_norm, namespace, read_count
+from ._packed import Array, Packed, Sums, log_norm, namespace, read_count
 from ._sites import Site
 
 #: A place along the main path: the site's key and the step of the scans that it stands in.
@@ -23,7 +23,7 @@ Position = tuple[str, tuple[int, ...]]
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["sums", "passes"],
+    data_fields=["packed", "passes"],
     meta_fields=["sites", "orders"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +36,21 @@ class Flow(Mapping):
     read, so that flows may be added, averaged over devices and kept.
 
     Attributes:
-      sums: site key → its sums, by name.
+      packed: the sums, in as few arrays as their shapes and dtypes allow.
       passes: how many backward passes it holds.
       sites: the sites, in program order.
       orders: (name of a sum, its order in δ) for every sum whose order is not 0.
     """
 
-    sums: dict[str, Packed]
+    packed: tuple[Packed, ...]
     passes: Any
     sites: tuple[Site, ...]
     orders: tuple[tuple[str, int], ...] = ()
+
+    @functools.cached_property
+    def sums(self) -> dict[str, Sums]:
+        """Site key → its sums, by name."""
+        return {key: packed[key] for packed in self.packed for key in packed}
 
     def __getitem__(self, key: str) -> "SiteFlow":
         for site in self.sites:
@@ -69,8 +74,8 @@ class Flow(Mapping):
                 else "flows taken at different shapes do not add"
             )
             raise ValueError(msg)
-        sums = jax.tree.map(jnp.add, self.sums, other.sums)
-        return dataclasses.replace(self, sums=sums, passes=self.passes + other.passes)
+        packed = jax.tree.map(jnp.add, self.packed, other.packed)
+        return dataclasses.replace(self, packed=packed, passes=self.passes + other.passes)
 
     def scale(self, c: float) -> "Flow":
         """The flow of c times the loss: sums of order k in δ become cᵏ as large.
@@ -79,8 +84,8 @@ class Flow(Mapping):
         half's flow by ½ before adding.
         """
         factors = {name: c**order for name, order in self.orders}
-        sums = {key: of_site.scale(factors) for key, of_site in self.sums.items()}
-        return dataclasses.replace(self, sums=sums)
+        packed = tuple(alike.scale(factors) for alike in self.packed)
+        return dataclasses.replace(self, packed=packed)
 
     @functools.cached_property
     def main_path(self) -> tuple[str, ...]:
@@ -247,7 +252,7 @@ class SiteFlow:
 
     flow: Flow
     site: Site
-    sums: Packed
+    sums: Sums
 
     def _sum(self, name: str, measure: str) -> Array:
         if name not in self.sums:

@@ -13,7 +13,7 @@ from jgrad._numerics import at_least_float32
 from jgrad.activations import log_slope
 
 from ._measures import Backward, Forward, Measure
-from ._packed import Packed, pack
+from ._packed import pack
 from ._plan import Plan
 from ._sites import Found, Site
 from ._sums import Parts, Term, after, shapes, sums
@@ -22,23 +22,35 @@ from ._sums import Parts, Term, after, shapes, sums
 Sums = Mapping[str, Parts]
 
 
-def sinks(sites: Sequence[Site], measures: Sequence[Measure]) -> tuple[Packed, ...]:
-    """Zeros of the shapes in which the sites' sums come out, [*steps, ...] each."""
+def sinks(sites: Sequence[Site], measures: Sequence[Measure], plan: Plan) -> tuple[Any, ...]:
+    """Zeros of the shapes in which the sites' sums come out: see `_leaving`."""
 
     @functools.cache  # a deep network's layers are alike
-    def shapes_at(*of_site: Any) -> Packed:
+    def shapes_at(*of_site: Any) -> Sums:
         return _shapes(measures, *of_site)
 
-    def sink(site: Site) -> Packed:
-        of_site = shapes_at(site.shape, site.dtype, site.unit_axis, site.traced)
-        return jax.tree.map(lambda sum_: jnp.zeros((*site.steps, *sum_.shape), sum_.dtype), of_site)
+    def sink(index: int, site: Site) -> Any:
+        parts = shapes_at(site.shape, site.dtype, site.unit_axis, site.traced)
+        leaving = jax.eval_shape(_leaving(index, site, plan), parts)
+        return jax.tree.map(lambda sum_: jnp.zeros((*site.steps, *sum_.shape), sum_.dtype), leaving)
 
-    return tuple(map(sink, sites))
+    return tuple(sink(index, site) for index, site in enumerate(sites))
+
+
+def _leaving(index: int, site: Site, plan: Plan) -> Callable[[Sums], Any]:
+    """What a site makes of its sums before they leave it.
+
+    Inside a body they are packed, for scans and shards add them up, and scans stack what leaves
+    them. The others are packed when all are there, the sites that are alike together.
+    """
+    if any(index == top for _, top in plan.found):
+        return dict
+    return lambda parts: pack({site.key: parts})
 
 
 def _shapes(
     measures: Sequence[Measure], shape: tuple[int, ...], dtype: str, unit_axis: int, traced: bool
-) -> Packed:
+) -> Sums:
     x = jax.eval_shape(at_least_float32, jax.ShapeDtypeStruct(shape, dtype))
 
     def forward(x):
@@ -51,7 +63,7 @@ def _shapes(
 
     of_terms = [shapes(jax.eval_shape(terms, x), unit_axis) for terms in (forward, backward)]
     visits = {"visits": (jax.ShapeDtypeStruct((), x.dtype),)}
-    return jax.eval_shape(pack, visits | of_terms[0] | of_terms[1])
+    return visits | of_terms[0] | of_terms[1]
 
 
 def _terms(on: str, measures: Sequence[Measure], view: Any) -> dict[str, Term]:
@@ -111,7 +123,7 @@ def run(
     return _jaxpr.evaluate(plan.graph, args, at_node)
 
 
-def measuring(sites: Sequence[Site], measures: Sequence[Measure]) -> AtSite:
+def measuring(sites: Sequence[Site], measures: Sequence[Measure], plan: Plan) -> AtSite:
     """At a site, φ with a sink as its extra: the sink's gradient is the site's sums."""
     # Equal sites share what measures them, and `jit` remembers its trace and its derivatives': a
     # deep network's layers are traced once. It compiles nothing: under the caller's jit it is a
@@ -126,7 +138,7 @@ def measuring(sites: Sequence[Site], measures: Sequence[Measure]) -> AtSite:
         if key not in shared:
             forward, backward = _summed(found, site, measures)
             shared[key] = jax.jit(forward), jax.jit(backward)
-        return _probed(phi, site, *shared[key])(z, params, sink)
+        return _probed(phi, site, *shared[key], _leaving(index, site, plan))(z, params, sink)
 
     return at_site
 
@@ -177,6 +189,7 @@ def _probed(
     site: Site,
     summed_forward: Callable[..., Sums],
     summed_backward: Callable[..., Sums],
+    leaving: Callable[[Sums], Any],
 ) -> Callable[..., jax.Array]:
     """`probed(z, params, sink)`: φ with a sink whose gradient is the site's sums."""
 
@@ -199,7 +212,7 @@ def _probed(
         more, dz = after(summed_backward(da, dz, slope), dz)
         # A sink is whole, and so must be what comes back for it.
         whole = jax.tree.map(
-            lambda sum_: _jaxpr.varying_like(_jaxpr.whole(sum_), da), pack(seen | more)
+            lambda sum_: _jaxpr.varying_like(_jaxpr.whole(sum_), da), leaving(seen | more)
         )
         return dz, dparams, whole
 

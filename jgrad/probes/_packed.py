@@ -1,21 +1,22 @@
-"""How a site's sums travel, a few arrays for all of them, and how they are read.
+"""How sums leave a program, in few arrays, and how they are read.
 
-A probed program has hundreds of sums, and on a CPU every array that leaves a program costs
-microseconds: as many as some layers take. So a site's sums are rows of as few arrays as their
-shapes and dtypes allow.
+A probed program has hundreds of sums. On a CPU every array that leaves a program costs it
+microseconds, as many as some layers take, and every loop milliseconds to compile: so the sums of
+all sites that are alike leave together, as the rows of one array or two.
 """
 
+import collections
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._sums import DOWN, UP, Parts
+from ._sums import DOWN, UP, Count, Parts, on_one_device
 
 if TYPE_CHECKING:
     Array = jax.Array
@@ -38,33 +39,35 @@ class Place(NamedTuple):
     by_unit: bool
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["places"])
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["sites", "places"]
+)
 @dataclasses.dataclass(frozen=True)
 class Packed(Mapping):
-    """Sums by name: a sum [...], counts in two limbs (n mod 4096, n div 4096) and squares [..., 2].
+    """Sites that are alike, each with its sums: site key → name → array.
 
-    Those of single units have an axis of units behind. A float32 that counts stalls at 2²⁴; limbs
+    An array is a sum [...], a count in two limbs (n mod 4096, n div 4096) or squares [..., 2];
+    those of single units have an axis of units behind. A float32 that counts stalls at 2²⁴; limbs
     may be added 4096 times.
 
     Attributes:
-      arrays: [..., row] and, for single units, [..., row, unit].
+      arrays: [..., site, row] and, for single units, [..., site, row, unit].
+      sites: keys of the sites.
       places: (name, where it is) of every sum.
     """
 
     arrays: tuple[Any, ...]
+    sites: tuple[str, ...]
     places: tuple[tuple[str, Place], ...]
 
-    def __getitem__(self, name: str) -> Array:
-        place = dict(self.places)[name]
-        index = slice(place.start, place.start + place.rows) if place.rows > 1 else place.start
-        array = self.arrays[place.array]
-        return array[..., index, :] if place.by_unit else array[..., index]
+    def __getitem__(self, site: str) -> "Sums":
+        return Sums(self, self.sites.index(site))
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self.places)
+        return iter(self.sites)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.sites)
 
     def scale(self, factors: Mapping[str, Any]) -> "Packed":
         """Each sum times the factor of its name, or 1."""
@@ -79,29 +82,94 @@ class Packed(Mapping):
         return dataclasses.replace(self, arrays=tuple(scaled))
 
 
-def pack(parts: Mapping[str, Parts]) -> Packed:
-    """The sums as they leave a program.
+@dataclasses.dataclass(frozen=True)
+class Sums(Mapping):
+    """One site's sums by name."""
+
+    packed: Packed
+    site: int
+
+    def __getitem__(self, name: str) -> Array:
+        place = dict(self.packed.places)[name]
+        index = slice(place.start, place.start + place.rows) if place.rows > 1 else place.start
+        array = self.packed.arrays[place.array]
+        return array[..., self.site, index, :] if place.by_unit else array[..., self.site, index]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.packed.places)
+
+    def __len__(self) -> int:
+        return len(self.packed.places)
+
+
+def pack(parts: Mapping[str, Mapping[str, Parts]]) -> Packed:
+    """Site key → name → parts of one shape, in few arrays.
 
     Example:
-      >>> packed = pack({"norm": (jnp.float32(1.0), jnp.float32(2.0)), "n": (jnp.int32(4097),)})
-      >>> packed["n"].tolist(), packed["norm"].tolist(), len(packed.arrays)
+      >>> norm, count = (jnp.float32(1.0), jnp.float32(2.0)), Count(jnp.float32(4097))
+      >>> packed = pack({"a": {"norm": norm, "n": count}, "b": {"norm": norm, "n": count}})
+      >>> packed["b"]["n"].tolist(), packed["b"]["norm"].tolist(), len(packed.arrays)
       ([1.0, 1.0], [1.0, 2.0], 1)
     """
-    arrays: dict[tuple[bool, Any], list[jax.Array]] = {}
+    rows: dict[tuple[bool, Any], list[_Row]] = {}
     places = []
-    for name, of_name in sorted(parts.items()):  # `jit` sorts them, too
-        rows = _limbs(*of_name) if of_name[0].dtype == jnp.int32 else of_name
-        kind = by_unit, _ = rows[0].ndim > 0, rows[0].dtype
-        before = arrays.setdefault(kind, [])
-        place = Place(list(arrays).index(kind), len(before), len(rows), by_unit)
-        places.append((name, place))
-        before += rows
-    return Packed(tuple(map(jnp.stack, arrays.values())), tuple(places))
+    for name, mine in sorted(next(iter(parts.values())).items()):
+        first = _rows(name, mine)
+        x = first[0].of(mine)
+        kind = by_unit, _ = x.ndim > 0, x.dtype
+        before = rows.setdefault(kind, [])
+        places.append((name, Place(list(rows).index(kind), len(before), len(first), by_unit)))
+        before += first
+    arrays = tuple(_stack(parts, of_kind) for of_kind in rows.values())
+    return Packed(arrays, tuple(parts), tuple(places))
 
 
-def _limbs(n: jax.Array) -> Parts:
-    # Not % and //, which care for signs, at ten times the operations to compile.
-    return tuple(limb.astype(jnp.float32) for limb in (n & 4095, n >> 12))
+class _Row(NamedTuple):
+    """A row of an array: which part of which sum, and what is made of it if it is a count."""
+
+    name: str
+    part: int
+    limb: str = ""
+
+    def of(self, parts: Parts) -> Any:
+        return parts[self.part]
+
+
+def _rows(name: str, parts: Parts) -> list[_Row]:
+    if isinstance(parts, Count):
+        return [_Row(name, 0, "low"), _Row(name, 0, "high")]
+    return [_Row(name, k) for k in range(len(parts))]
+
+
+def _stack(parts: Mapping[str, Mapping[str, Parts]], rows: Sequence[_Row]) -> jax.Array:
+    """[site, row, ...]: all in one loop, and all limbs in one more."""
+    every = jnp.stack([row.of(of_site[row.name]) for of_site in parts.values() for row in rows])
+    whole = every.reshape(len(parts), len(rows), *every.shape[1:])
+    low, high = (
+        np.array([row.limb == limb for row in rows]).reshape(-1, *(1,) * (whole.ndim - 2))
+        for limb in ("low", "high")
+    )
+    if not low.any():
+        return whole
+    above = jnp.floor(whole / 4096)
+    return jnp.where(low, whole - 4096 * above, jnp.where(high, above, whole))
+
+
+def gather(sums: Mapping[str, Any]) -> tuple[Packed, ...]:
+    """All sites' sums: those not packed yet are packed with those that are alike.
+
+    Args:
+      sums: site key → parts by name, or Packed already.
+    """
+    groups: dict[Any, dict[str, Any]] = collections.defaultdict(dict)
+    for key, of_site in sums.items():
+        if not isinstance(of_site, Packed):
+            leaves, structure = jax.tree.flatten(of_site)
+            # Units of one site may lie on other devices than another's: these stay where they are.
+            alike = "" if on_one_device() else key
+            groups[alike, structure, *((x.shape, x.dtype) for x in leaves)][key] = of_site
+    packed = [of_site for of_site in sums.values() if isinstance(of_site, Packed)]
+    return (*map(pack, groups.values()), *packed)
 
 
 def read_count(limbs: Array, axis: int) -> Array:

@@ -15,6 +15,7 @@ from ._flow import Flow
 from ._interpret import measuring, run, sinks
 from ._measures import Measures, order_of_sums
 from ._nnx import is_module, split
+from ._packed import gather
 from ._plan import Amend, Opaque, Steps, check_options, plan
 from ._scopes import class_names
 from ._sites import Site
@@ -162,7 +163,7 @@ def value_grad_and_flow(
             full = list(args)
             for k, arg in zip(nums, differentiated, strict=True):
                 full[k] = arg
-            at_site = measuring(found, chosen)
+            at_site = measuring(found, chosen, whole)
             results = run(whole, at_site, jax.tree.leaves(full), dict(enumerate(zeros)))
             out = jax.tree.unflatten(out_tree, results)
             return out if has_aux else (out, None)
@@ -170,10 +171,10 @@ def value_grad_and_flow(
         def measured():
             differentiated = tuple(args[k] for k in nums)
             (value, aux), (grads, sums) = jax.value_and_grad(probed, (0, 1), has_aux=True)(
-                differentiated, sinks(found, chosen)
+                differentiated, sinks(found, chosen, whole)
             )
-            of_sites = {s.key: of_site for s, of_site in zip(found, sums, strict=True)}
-            flow = Flow(of_sites, jnp.ones((), jnp.float32), found, order_of_sums(chosen))
+            packed = gather({s.key: of_site for s, of_site in zip(found, sums, strict=True)})
+            flow = Flow(packed, jnp.ones((), jnp.float32), found, order_of_sums(chosen))
             return (value, aux) if has_aux else value, grads, flow
 
         if every is None:

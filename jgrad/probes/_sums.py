@@ -29,8 +29,6 @@ _MOST_ROWS, _MOST_SUMS = 16, 8
 # So many numbers of each are left to the last loop; on one device, more of them once they are in
 # memory, since one pass more takes longer to compile than they take to add.
 _FEW, _FEW_IN_MEMORY = 2**11, 2**14
-# Below this, float32 counts exactly.
-_EXACT = 2**24
 
 
 class Squares(NamedTuple):
@@ -59,9 +57,16 @@ class Apart(NamedTuple):
 #: elements are True.
 Term = jax.Array | Squares | Units | Apart
 
-#: What a term comes to, of all elements [] or of every unit [unit]: one float sum, the two of
-#: squares, or one count, int32.
-Parts = tuple[Any, ...]
+
+class Count(NamedTuple):
+    """How many elements were True, where a float32 counts that exactly."""
+
+    n: Any
+
+
+#: What a term comes to, of all elements [] or of every unit [unit]: a sum, the two of squares, a
+#: count, or one past 2²⁴ in two limbs (n mod 4096, n div 4096).
+Parts = tuple[Any, ...] | Count
 
 
 def sums(terms: Mapping[str, Term], unit_axis: int = -1, cost: int = 0) -> dict[str, Parts]:
@@ -76,11 +81,11 @@ def sums(terms: Mapping[str, Term], unit_axis: int = -1, cost: int = 0) -> dict[
       >>> x = jnp.array([[1.0, 2.0], [3.0, 4.0]])
       >>> out = sums({"x": x, "by_unit": Units(x), "large": x > 1})
       >>> {name: part.tolist() for name, (part,) in out.items()}
-      {'x': 10.0, 'by_unit': [4.0, 6.0], 'large': 3}
+      {'x': 10.0, 'by_unit': [4.0, 6.0], 'large': 3.0}
     """
     together = {k: v for k, v in terms.items() if not isinstance(v, Apart)}
     apart = {k: v.x for k, v in terms.items() if isinstance(v, Apart)}
-    if not _on_one_device():
+    if not on_one_device():
         return _sums_of(together | apart, unit_axis, cost)
     return _sums_of(together, unit_axis, cost) | _sums_of(apart, unit_axis, cost + _APART)
 
@@ -91,11 +96,9 @@ def _sums_of(terms: Mapping[str, Any], unit_axis: int, cost: int) -> dict[str, P
     few = _in_few_rows([x for xs in columns.values() for x in xs], unit_axis, cost)
     added = iter(_added(few, by_unit))
 
-    def parts(name: str) -> Parts:
-        out = tuple(next(added) for _ in columns[name])
-        return tuple(n.astype(jnp.int32) for n in out) if _counts(terms[name]) else out
-
-    return {name: parts(name) for name in columns}
+    return {
+        name: _as_parts(terms[name], [next(added) for _ in mine]) for name, mine in columns.items()
+    }
 
 
 def shapes(terms: Mapping[str, Any], unit_axis: int = -1) -> dict[str, Parts]:
@@ -107,14 +110,15 @@ def shapes(terms: Mapping[str, Any], unit_axis: int = -1) -> dict[str, Parts]:
       [(3,), (3,)]
     """
 
-    def parts(term: Any) -> Any:
+    def parts(term: Any) -> Parts:
         term = term.x if isinstance(term, Apart) else term
         x = _plain(term)
         units = (x.shape or (1,))[unit_axis]
-        dtype = jnp.int32 if _counts(term) else x.dtype
+        dtype = jnp.float32 if x.dtype == bool else x.dtype
         part = jax.ShapeDtypeStruct((units,) if isinstance(term, Units) else (), dtype)
-        within = term.x if isinstance(term, Units) else term
-        return (part,) * (2 if isinstance(within, Squares) else 1)
+        if x.dtype == bool:
+            return Count(part) if _counts_in_floats(x) else (part, part)
+        return (part, part) if _squared(term) else (part,)
 
     return {name: parts(term) for name, term in terms.items()}
 
@@ -125,8 +129,21 @@ def _plain(term: Any) -> Any:
     return x.x if isinstance(x, Squares) else x
 
 
-def _counts(term: Any) -> bool:
-    return _plain(term).dtype == bool
+def _squared(term: Any) -> bool:
+    return isinstance(term.x if isinstance(term, Units) else term, Squares)
+
+
+def _counts_in_floats(x: Any) -> bool:
+    """Whether a sum of so many ones is exact; then one loop over numbers of one kind is faster."""
+    return math.prod(x.shape) < 2**24
+
+
+def _as_parts(term: Any, sums: Sequence[jax.Array]) -> Parts:
+    x = _plain(term)
+    if x.dtype != bool:
+        return tuple(sums)
+    (n,) = sums
+    return Count(n) if _counts_in_floats(x) else tuple(map(jnp.float32, (n & 4095, n >> 12)))
 
 
 def _columns(term: Any) -> list[jax.Array]:
@@ -139,11 +156,12 @@ def _columns(term: Any) -> list[jax.Array]:
         small = jax.lax.select(is_small, x.x * 2.0**UP, zeros)
         large = jax.lax.select(is_small, zeros, x.x * 2.0**DOWN)
         return [jnp.square(small), jnp.square(large)]
-    # Up to 2²⁴ floats count as exactly, and one loop over numbers of one kind is a faster one.
-    return [x.astype(jnp.float32 if x.size < _EXACT else jnp.int32) if x.dtype == bool else x]
+    if x.dtype == bool:
+        return [x.astype(jnp.float32 if _counts_in_floats(x) else jnp.int32)]
+    return [x]
 
 
-def _on_one_device() -> bool:
+def on_one_device() -> bool:
     """Whether no axis can be spread over devices: there is one, or all axes of the mesh are manual.
 
     Within `shard_map` each device has a program of its own.
@@ -161,7 +179,7 @@ def _in_few_rows(columns: Sequence[jax.Array], unit_axis: int, cost: int) -> lis
         columns = [jnp.moveaxis(x, unit_axis, -1) for x in columns]
     few = _FEW
     while columns and columns[0].size > few:
-        few = _FEW_IN_MEMORY if _on_one_device() else _FEW
+        few = _FEW_IN_MEMORY if on_one_device() else _FEW
         shape = columns[0].shape
         count = math.ceil(len(columns) / math.ceil(len(columns) / _MOST_SUMS))
         most = min(_MOST_ROWS, _UNROLLED // (_OF_A_SUM * count + cost))
@@ -186,14 +204,14 @@ def _rows_at_once(length: int, most: int) -> int:
     Neighbours lie on one device: an axis may be spread over the devices, and that part of it is
     left to `_added`.
     """
-    here = length if _on_one_device() else length // math.gcd(length, jax.device_count())
+    here = length if on_one_device() else length // math.gcd(length, jax.device_count())
     return max((r for r in range(2, most + 1) if here % r == 0), default=max(here, 1))
 
 
 def _added(columns: Sequence[jax.Array], by_unit: Sequence[bool]) -> list[jax.Array]:
     """Σ over all axes, or all but the last, of what few rows are left."""
     out: dict[int, jax.Array] = {}
-    if _on_one_device():
+    if on_one_device():
         for keeps in sorted(set(by_unit)):
             places = [k for k, kept in enumerate(by_unit) if kept == keeps]
             axes = tuple(range(columns[0].ndim - keeps))
@@ -237,6 +255,6 @@ def after(taken: Any, x: Any) -> tuple[Any, Any]:
     On a CPU a loop beside a matrix product costs it a core until the end: taken before, by all
     cores, sums cost half as long. Elsewhere they had better share a loop with x.
     """
-    if jax.default_backend() != "cpu" or not _on_one_device():
+    if jax.default_backend() != "cpu" or not on_one_device():
         return taken, x
     return jax.lax.optimization_barrier((taken, x))
