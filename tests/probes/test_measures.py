@@ -52,13 +52,17 @@ def by_hand(dtype):
 
 @pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_every_measure(dtype, devices):
+def test_every_measure(dtype, devices, monkeypatch):
     params, x = jax.tree.map(lambda v: v.astype(dtype), ((W1, W2, SLOPES), X))
     if devices > len(jax.devices()):
         pytest.skip(f"fewer than {devices} devices")
     if devices > 1:
         mesh = jax.make_mesh((devices,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
         x = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
+    else:  # sums as on a machine with one device, in all their stages
+        monkeypatch.setattr(jax, "device_count", lambda: 1)
+        monkeypatch.setattr(_sums, "_FEW", 8)
+        monkeypatch.setattr(_sums, "_FEW_IN_MEMORY", 16)
     without = [name for name in probes.MEASURES if name != "saturated"]
     measures = [*without, probes.saturated(THRESHOLD)]
     flow = jax.jit(probes.gradient_flow(loss, measures=measures))(params, x)
