@@ -49,7 +49,10 @@ def span(profile: Profile, first: int, last: int, runs: np.ndarray) -> Span:
     total = profile.path("log_dz")[runs, first] - profile.path("log_da")[runs, last]
     # Below a place where the gradient became exactly 0 the gains are 0/0: they are left out.
     activation = np.nansum(profile.path("log_gain")[runs, first : last + 1], axis=-1)
-    linear = np.nansum(profile.path("linear_log_gain")[runs, first + 1 : last + 1], axis=-1)
+    # Around a site that the gradient passes by, -inf and +inf: the maps did what is left.
+    with np.errstate(invalid="ignore"):
+        linear = np.nansum(profile.path("linear_log_gain")[runs, first + 1 : last + 1], axis=-1)
+    np.subtract(total, activation, out=linear, where=np.isfinite(total))
     return Span(first, last, mean_log(total), mean_log(activation), mean_log(linear))
 
 
@@ -63,13 +66,17 @@ def extremes(profile: Profile, direction: int) -> tuple[np.ndarray, np.ndarray, 
     Returns:
       (change, first, last), each [runs]: the largest direction · ln(‖δz_i‖ / ‖δa_j‖) over
       positions i ≤ j, and its i and j. Where no gradient arrives at j (δa_j = 0), nothing is said
-      of that j; where none arrives anywhere, or nothing changes that way, the change is 0.
+      of that j; where none arrives anywhere, or nothing changes that way, the change is 0. A site
+      without a gradient before which there is one is passed by: a gate on the state 0 that a
+      recurrent net begins with.
     """
     dz, da = profile.path("log_dz"), profile.path("log_da")
     with np.errstate(invalid="ignore"):
         change = direction * (dz[:, :, None] - da[:, None, :])
     depth = dz.shape[-1]
+    passed_by = (dz == -np.inf) & np.logical_or.accumulate(np.isfinite(dz), axis=-1)
     allowed = np.triu(np.ones((depth, depth), bool)) & np.isfinite(da)[:, None, :]
+    allowed &= ~passed_by[:, :, None]
     change = np.where(allowed & ~np.isnan(change), change, 0.0)
     flat = change.reshape(len(change), -1)
     # Among equal changes (a fall to exactly zero) the one nearest the output is where it happened.

@@ -130,7 +130,8 @@ class Flow(Mapping):
         after, before = self.profile("log_da"), self.profile("log_dz")
         xp = namespace(before)
         first = xp.full_like(before[..., :1], xp.nan)
-        return xp.concatenate([first, after[..., :-1] - before[..., 1:]], axis=-1)
+        with np.errstate(invalid="ignore"):
+            return xp.concatenate([first, after[..., :-1] - before[..., 1:]], axis=-1)
 
     def on_host(self) -> "Flow":
         """The same flow in NumPy arrays: to read these, nothing is compiled.
@@ -314,7 +315,8 @@ class SiteFlow:
     @property
     def log_gain(self) -> Array:
         """ln(‖δz‖/‖δa‖): what the activation did to the gradient's norm."""
-        return self.log_dz - self.log_da
+        with np.errstate(invalid="ignore"):  # not a number where no gradient came
+            return self.log_dz - self.log_da
 
     @property
     def linear_log_gain(self) -> Array:

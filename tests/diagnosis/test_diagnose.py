@@ -253,3 +253,24 @@ def test_a_flow_of_the_probe_with_two_sites_in_a_scan():
     assert float(profile.path("log_dz")[0, 0] - profile.path("log_da")[0, -1]) == pytest.approx(
         float(flow.total_log_gain), rel=1e-5
     )
+
+
+def test_a_gate_on_the_state_0_is_passed_by():
+    keys = jax.random.split(jax.random.key(3), 4)
+    w = [jax.random.normal(key, (7, 4)) * 0.8 for key in keys[:3]]
+    xs = jax.random.normal(keys[3], (3, 5, 3))
+
+    def loss(w):
+        def step(h, x):
+            seen = jnp.concatenate([h, x], -1)
+            kept, reset = jax.nn.sigmoid(seen @ w[0]), jax.nn.sigmoid(seen @ w[1])
+            new = jnp.tanh(jnp.concatenate([reset * h, x], -1) @ w[2])
+            return (1 - kept) * h + kept * new, None
+
+        return jnp.sum(jax.lax.scan(step, jnp.zeros((5, 4)), xs)[0] ** 2)
+
+    flow = probes.gradient_flow(loss)(w)
+    # The reset gate multiplies 0 at the first step, so nothing comes to it.
+    assert np.isinf(flow.profile("log_da")).sum() == 1
+    assert "vanishing" not in symptoms(diagnose(flow))
+    assert "nothing through" not in diagnosis.headline(flow)
