@@ -1,7 +1,6 @@
 """Gradient flow in any JAX function, without touching it."""
 
 from ._flow import Flow as Flow
-from ._flow import SiteFlow as SiteFlow
 from ._layers import LayerJacobian as LayerJacobian
 from ._layers import layer_jacobians as layer_jacobians
 from ._measures import MEASURES as MEASURES
@@ -17,6 +16,7 @@ from ._rewrite import Around as Around
 from ._rewrite import normalise as normalise
 from ._rewrite import rewrite as rewrite
 from ._rewrite import skip as skip
+from ._site_flow import SiteFlow as SiteFlow
 from ._sites import Site as Site
 from ._sums import Apart as Apart
 from ._sums import Squares as Squares
