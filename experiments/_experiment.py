@@ -138,15 +138,15 @@ def level(
 ) -> None:
     """A thin line at that x or y with its name at that side, "left" or "right"."""
     right = side == "right"
-    name_at = {"textcoords": "offset points", "color": reports.MUTED}
+    name_at: dict[str, Any] = {"textcoords": "offset points", "color": reports.MUTED}
     if x is not None:
         axes.axvline(x, color=reports.MUTED, lw=1)
-        place = {"xycoords": ("data", "axes fraction"), "ha": "left" if right else "right"}
-        axes.annotate(name, (x, 0), (5 if right else -5, 4), **place, **name_at)
+        name_at |= {"xycoords": ("data", "axes fraction"), "ha": "left" if right else "right"}
+        axes.annotate(name, (x, 0), (5 if right else -5, 4), **name_at)
     if y is not None:
         axes.axhline(y, color=reports.MUTED, lw=1)
-        place = {"xycoords": ("axes fraction", "data"), "ha": side}
-        axes.annotate(name, (float(right), y), (-5 if right else 5, 3), **place, **name_at)
+        name_at |= {"xycoords": ("axes fraction", "data"), "ha": side}
+        axes.annotate(name, (float(right), y), (-5 if right else 5, 3), **name_at)
 
 
 def beside(
