@@ -25,8 +25,8 @@ def perturbed(params, x, at_z1, at_a1, at_z2, at_a2, at_z3, at_a3):
     a1 = jax.nn.relu(x @ w1 + at_z1) + at_a1
     z2 = a1 @ w2 + at_z2
     a2 = jnp.where(z2 > 0, z2, slopes * z2) + at_a2
-    # No tanh here is just about to round to 1: whether it does differs from program to program.
-    z3 = 2.7 * (a2 @ jnp.eye(3, 4, dtype=x.dtype)) + at_z3
+    # No tanh here is near 1: whether it rounds to 1 differs from program to program.
+    z3 = 0.7 * (a2 @ jnp.eye(3, 4, dtype=x.dtype)) + at_z3
     a3 = jnp.tanh(z3) + at_a3
     return jnp.mean(a3**3) * 0.01, (x @ w1 + at_z1, a1, z2, a2, z3, a3)
 
