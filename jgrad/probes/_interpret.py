@@ -25,14 +25,20 @@ Sums = Mapping[str, Parts]
 def sinks(sites: Sequence[Site], measures: Sequence[Measure], plan: Plan) -> tuple[Any, ...]:
     """Zeros of the shapes in which the sites' sums come out: see `_leaving`."""
 
-    @functools.cache  # a deep network's layers are alike
+    # A deep network's layers are alike.
+    @functools.cache
     def shapes_at(*of_site: Any) -> Sums:
         return _shapes(measures, *of_site)
 
+    @functools.cache
+    def zeros(shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        return jnp.zeros(shape, dtype)
+
     def sink(index: int, site: Site) -> Any:
-        parts = shapes_at(site.shape, site.dtype, site.unit_axis, site.traced)
-        leaving = jax.eval_shape(_leaving(index, site, plan), parts)
-        return jax.tree.map(lambda sum_: jnp.zeros((*site.steps, *sum_.shape), sum_.dtype), leaving)
+        out = shapes_at(site.shape, site.dtype, site.unit_axis, site.traced)
+        if not _is_on_top(index, plan):
+            out = jax.eval_shape(_leaving(index, site, plan), out)
+        return jax.tree.map(lambda part: zeros((*site.steps, *part.shape), part.dtype), out)
 
     return tuple(sink(index, site) for index, site in enumerate(sites))
 
@@ -43,9 +49,12 @@ def _leaving(index: int, site: Site, plan: Plan) -> Callable[[Sums], Any]:
     Inside a body they are packed, for scans and shards add them up, and scans stack what leaves
     them. The others are packed when all are there, the sites that are alike together.
     """
-    if any(index == top for _, top in plan.found):
-        return dict
-    return lambda parts: pack({site.key: parts})
+    return dict if _is_on_top(index, plan) else lambda parts: pack({site.key: parts})
+
+
+def _is_on_top(index: int, plan: Plan) -> bool:
+    """Whether the site stands in the function itself, and not in a body inside it."""
+    return any(index == top for _, top in plan.found)
 
 
 def _shapes(

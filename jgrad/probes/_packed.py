@@ -143,7 +143,9 @@ def _rows(name: str, parts: Parts) -> list[_Row]:
 
 def _stack(parts: Mapping[str, Mapping[str, Parts]], rows: Sequence[_Row]) -> jax.Array:
     """[site, row, ...]: all in one loop, and all limbs in one more."""
-    every = jnp.stack([row.of(of_site[row.name]) for of_site in parts.values() for row in rows])
+    each = [row.of(of_site[row.name]) for of_site in parts.values() for row in rows]
+    # Not jnp.stack, whose checks of hundreds of scalars take longer than all else here.
+    every = jax.lax.concatenate([jax.lax.expand_dims(x, (0,)) for x in each], 0)
     whole = every.reshape(len(parts), len(rows), *every.shape[1:])
     low, high = (
         np.array([row.limb == limb for row in rows]).reshape(-1, *(1,) * (whole.ndim - 2))
