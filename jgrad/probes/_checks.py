@@ -9,8 +9,8 @@ from typing import Any, TypeGuard
 import jax
 import jax.numpy as jnp
 
-from ._measures import MEASURES, Backward, Forward, Measure, choose
-from ._sums import Squares, Units
+from ._measures import MEASURES, VIEWS, Measure, choose
+from ._sums import Apart, Squares, Units
 
 
 def function(given: object, what: str) -> None:
@@ -139,20 +139,16 @@ def measures(given: object) -> tuple[Measure, ...]:
 
 
 def _measure(row: Measure) -> None:
-    views = {
-        "forward": lambda x: Forward(x, x, x, lambda: x, -1, x),
-        "backward": lambda x: Backward(x, x, x, -1),
-    }
-    if row.on not in views:
+    if row.on not in VIEWS:
         msg = f"a measure on={row.on!r}, wanted 'forward' or 'backward'"
         raise ValueError(msg)
     z = jax.ShapeDtypeStruct((2, 3), jnp.float32)
-    out = jax.eval_shape(lambda x: row.terms(views[row.on](x)), z)
+    out = jax.eval_shape(lambda x: row.terms(VIEWS[row.on](x)), z)
     if not isinstance(out, Mapping):
         msg = f"a measure's terms must be a mapping from names to arrays, got {quoted(out)}"
         raise TypeError(msg)
     for name, term in out.items():
-        while isinstance(term, Squares | Units):
+        while isinstance(term, Apart | Squares | Units):
             term = term[0]
         if getattr(term, "shape", None) != z.shape:
             msg = (

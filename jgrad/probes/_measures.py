@@ -228,16 +228,19 @@ def choose(measures: Measures) -> tuple[Measure, ...]:
     return tuple(row for k, row in enumerate(rows) if row not in rows[:k])
 
 
+#: What a measure on either may look at, with one array for all of it: to learn what it sums.
+VIEWS: Mapping[str, Callable[[Any], Any]] = {
+    "forward": lambda x: Forward(x, x, x, lambda: x, -1, x),
+    "backward": lambda x: Backward(x, x, x, -1),
+}
+
+
 def order_of_sums(measures: Iterable[Measure]) -> tuple[tuple[str, int], ...]:
     """(name, order in δ) of every sum that changes when the loss is scaled."""
     x = jax.ShapeDtypeStruct((2, 3), jnp.float32)
 
     def names(measure: Measure) -> Iterable[str]:
-        view = {
-            "forward": lambda x: Forward(x, x, x, lambda: x, -1, x),
-            "backward": lambda x: Backward(x, x, x, -1),
-        }[measure.on]
-        return jax.eval_shape(lambda x: measure.terms(view(x)), x)
+        return jax.eval_shape(lambda x: measure.terms(VIEWS[measure.on](x)), x)
 
     orders = [(name, row.order_of(name)) for row in measures if row.order for name in names(row)]
     return tuple((name, order) for name, order in orders if order)

@@ -207,7 +207,7 @@ class SiteFlow:
     @property
     def dead_share(self) -> Array:
         """Share of the units that are dead by value: φ' = 0 for every example seen."""
-        return namespace(self.dead).mean(self.dead, axis=-1, dtype=np.float32)
+        return _share_of(self.dead)
 
     @property
     def unfed(self) -> Array:
@@ -217,10 +217,14 @@ class SiteFlow:
     @property
     def unfed_share(self) -> Array:
         """Share of the units that are dead by gradient: δz = 0 for every example seen."""
-        return namespace(self.unfed).mean(self.unfed, axis=-1, dtype=np.float32)
+        return _share_of(self.unfed)
 
     @property
     def nonfinite(self) -> Array:
         """How many elements of z and of δz were not finite."""
         z = read_count(self._sum("nonfinite_z", "nonfinite"), -1)
         return z + read_count(self._sum("nonfinite_dz", "nonfinite_gradient"), -1)
+
+
+def _share_of(units: Array) -> Array:
+    return namespace(units).mean(units, axis=-1, dtype=np.float32)

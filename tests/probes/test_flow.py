@@ -365,3 +365,11 @@ def test_an_optimiser_remembers():
     mine, _ = optimizer.update(first, optimizer.init((W1, W2)), (W1, W2))
     for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(a, b)
+
+
+def test_a_costly_measure_of_ones_own_is_summed_apart():
+    rare = probes.Measure(lambda view: {"erf": probes.Apart(jax.lax.erf(view.z))}, "forward")
+    (site,) = probes.gradient_flow(lambda x: jnp.sum(jnp.tanh(x)), measures=[rare])(X).values()
+    together = probes.Measure(lambda view: {"erf": jax.lax.erf(view.z)}, "forward")
+    (other,) = probes.gradient_flow(lambda x: jnp.sum(jnp.tanh(x)), measures=[together])(X).values()
+    np.testing.assert_allclose(site.sums["erf"], other.sums["erf"], rtol=1e-5)
