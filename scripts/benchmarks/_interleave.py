@@ -1,5 +1,6 @@
 """Timing two or more ways of doing one thing, in turn, so that a noisy machine hits all alike."""
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -12,15 +13,17 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Seconds per call of each way, `rounds` times, the ways taking turns.
 
-    The order alternates from round to round, so that none always runs on the other's warm caches.
+    The order is drawn anew each round, the same draws in every run: a program that follows itself
+    finds its caches and its memory warm, and so must none more often than another.
     """
     names = list(ways)
     for _ in range(warm_up):
         for name in names:
             jax.block_until_ready(ways[name]())
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for k in range(rounds):
-        for name in names if k % 2 == 0 else reversed(names):
+    order = random.Random(0)
+    for _ in range(rounds):
+        for name in order.sample(names, len(names)):
             start = time.perf_counter()
             jax.block_until_ready(ways[name]())
             seconds[name].append(time.perf_counter() - start)

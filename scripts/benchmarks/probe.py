@@ -33,21 +33,25 @@ def bytes_of(program: Any) -> int:
 
 
 def step(models: Sequence[str], rounds: int) -> None:
-    """A step with flow over one without, and the memory of both."""
-    print(f"{'every step':12} {'plain':>10} {'default':>8} {'all':>8} {'memory':>8}")
+    """A step with flow over one without, and the memory of both.
+
+    "Again" is the plain program compiled once more: how far it is from 1 is what the run can tell.
+    """
+    print(f"{'every step':12} {'plain':>10} {'again':>8} {'default':>8} {'all':>8} {'memory':>8}")
     for name in models:
         loss, args = MODELS[name]()
         plain = compiled(jax.value_and_grad(loss), *args)
         default = compiled(probes.value_grad_and_flow(loss), *args)
         every_measure = compiled(probes.value_grad_and_flow(loss, measures="all"), *args)
-        programs = {"plain": plain, "default": default, "all": every_measure}
+        again = compiled(jax.value_and_grad(loss), *args)
+        programs = {"plain": plain, "again": again, "default": default, "all": every_measure}
         seconds = interleave(
             {way: lambda p=p, args=args: p(*args) for way, p in programs.items()}, rounds=rounds
         )
         print(
             f"{name:12} {median_ms(seconds['plain']):7.1f} ms "
-            f"{ratio(seconds, 'default', 'plain'):8.3f} {ratio(seconds, 'all', 'plain'):8.3f} "
-            f"{bytes_of(default) / bytes_of(plain):8.3f}",
+            f"{ratio(seconds, 'again', 'plain'):8.3f} {ratio(seconds, 'default', 'plain'):8.3f} "
+            f"{ratio(seconds, 'all', 'plain'):8.3f} {bytes_of(default) / bytes_of(plain):8.3f}",
             flush=True,
         )
 
@@ -56,23 +60,25 @@ def every(models: Sequence[str], rounds: int) -> None:
     """A step of a training that logs its flow every 100 steps.
 
     Steps on and off the log are timed apart, in turn with plain ones; the mean is theirs, weighted.
+    "Again" is as in `step`.
     """
-    print(f"every={EVERY:<6} {'plain':>10} {'off':>8} {'on':>8} {'mean':>8}")
+    print(f"every={EVERY:<6} {'plain':>10} {'again':>8} {'off':>8} {'on':>8} {'mean':>8}")
     for name in models:
         loss, args = MODELS[name]()
-        plain = compiled(jax.value_and_grad(loss), *args)
+        plain, again = (compiled(jax.value_and_grad(loss), *args) for _ in range(2))
         probed = compiled(probes.value_grad_and_flow(loss, every=EVERY), 0, *args)
         seconds = interleave(
             {
                 "plain": lambda p=plain, args=args: p(*args),
+                "again": lambda p=again, args=args: p(*args),
                 "off": lambda p=probed, args=args: p(1, *args),
                 "on": lambda p=probed, args=args: p(0, *args),
             },
             rounds=rounds,
         )
-        off, on = (ratio(seconds, way, "plain") for way in ("off", "on"))
+        control, off, on = (ratio(seconds, way, "plain") for way in ("again", "off", "on"))
         print(
-            f"{name:12} {median_ms(seconds['plain']):7.1f} ms {off:8.3f} {on:8.3f} "
+            f"{name:12} {median_ms(seconds['plain']):7.1f} ms {control:8.3f} {off:8.3f} {on:8.3f} "
             f"{((EVERY - 1) * off + on) / EVERY:8.3f}",
             flush=True,
         )
@@ -108,7 +114,7 @@ def tracing(models: Sequence[str], rounds: int) -> None:
         ways = {"plain": jax.value_and_grad(loss), "probed": probes.value_grad_and_flow(loss)}
         with uncached():
             stages(ways["probed"], args)
-            # The order alternates, as in `interleave`.
+            # The order alternates.
             runs = [
                 {way: stages(ways[way], args) for way in (ways if k % 2 else reversed(ways))}
                 for k in range(rounds)
