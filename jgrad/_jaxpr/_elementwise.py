@@ -28,6 +28,8 @@ def is_elementwise(graph: Graph, node: Node) -> bool:
 
     At least one operand is of the result's shape; others may be smaller where they broadcast.
     """
+    if len(node.outputs) != 1:  # none: a print
+        return False
     shapes = [getattr(graph.avals[v], "shape", None) for v in (*node.outputs, *node.inputs)]
     return shapes[0] in shapes[1:] and is_pointwise(graph, node)
 

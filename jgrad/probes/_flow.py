@@ -155,7 +155,8 @@ class Flow(Mapping):
 
         The log-gains of the activations and of the linear maps between them add up to it.
         """
-        return self.profile("log_dz")[..., 0] - self.profile("log_da")[..., -1]
+        with np.errstate(invalid="ignore"):  # not a number where no gradient came
+            return self.profile("log_dz")[..., 0] - self.profile("log_da")[..., -1]
 
     def scalars(self, prefix: str = "") -> dict[str, Array]:
         """A flat dict of numbers for a logger, "{prefix}{site}/{quantity}"; works under jit.

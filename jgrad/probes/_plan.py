@@ -135,6 +135,7 @@ class _Walk:
         self.parents: list[set[int]] = []
         self.seen: list[Site] = []
         self.names: collections.Counter[str] = collections.Counter()
+        self.lost: set[str] = set()  # names of activations in what was passed over
         self.loops = 0
 
     def sites(self) -> Iterator[Site]:
@@ -174,7 +175,7 @@ class _Walk:
                     entered[k] = plans
                     stepped |= {k} if is_stepped else set()
             elif node.kind != "plain" and k not in inside and k in graph.needed:
-                self.pass_over(node, place)
+                self.pass_over(node, place, any(v in live for v in node.inputs))
         unused = _unused(graph, [one for one, _ in taken])
         return Plan(graph, tuple(taken), entered, frozenset(stepped), unused), nearest
 
@@ -260,19 +261,20 @@ class _Walk:
                 return depends(inner.graph, found.start, v, without=ends)
         return False
 
-    def pass_over(self, node: Node, place: _Place) -> None:
+    def pass_over(self, node: Node, place: _Place, is_live: bool) -> None:
         """Lists what is inside a node that cannot be entered.
 
         A while loop has no backward pass, so nothing is lost by running it as it is. A custom
-        derivative or an unknown primitive with a named activation inside is refused, unless the
-        caller said that it may be passed over.
+        derivative or an unknown primitive with a named activation inside, however deep, is refused
+        if a gradient comes to it, unless the caller said that it may be passed over.
         """
         inside = _Walk(self.steps, "allow", self.amend)
         inside.names = self.names
         for body in node.bodies:
             inside.visit(body, _Known(set(body.inputs), {}, frozenset()), place)
-        named = {s.activation for s in inside.seen if s.role == "activation"} - {"custom"}
-        if named and node.kind != "while" and self.opaque == "raise":
+        named = inside.lost | {site.activation for site in inside.kept} - {"custom"}
+        self.lost |= named
+        if named and is_live and node.kind != "while" and self.opaque == "raise":
             msg = (
                 f"{node.name} ({node.source or 'at an unknown line'}) holds "
                 f"{', '.join(sorted(named))} where the probe cannot go, since its derivative "

@@ -229,14 +229,22 @@ def _added(columns: Sequence[jax.Array], by_unit: Sequence[bool]) -> list[jax.Ar
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _sums_along(axes: tuple[int, ...], *columns: jax.Array) -> tuple[jax.Array, ...]:
-    """Σ along axes of every column, in one loop over all columns."""
+    """Σ along axes of every column, in one loop over those whose floats are of one dtype."""
     zero = {x.dtype: varying_like(jnp.zeros((), x.dtype), x) for x in columns}
-    zeros = [zero[x.dtype] for x in columns]
+    # XLA refuses two dtypes of floats in one loop; counts go with the first.
+    floats = [dtype for dtype in zero if jnp.issubdtype(dtype, jnp.floating)] or [None]
+    kinds = [x.dtype if x.dtype in floats else floats[0] for x in columns]
 
     def add(xs, ys):
         return tuple(x + y for x, y in zip(xs, ys, strict=True))
 
-    return tuple(jax.lax.reduce(columns, tuple(zeros), add, axes))
+    out: dict[int, jax.Array] = {}
+    for kind in floats:
+        places = [k for k, other in enumerate(kinds) if other == kind]
+        alike = [columns[k] for k in places]
+        totals = jax.lax.reduce(alike, [zero[x.dtype] for x in alike], add, axes)
+        out |= zip(places, totals, strict=True)
+    return tuple(out[k] for k in range(len(columns)))
 
 
 @_sums_along.defjvp

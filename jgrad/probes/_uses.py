@@ -33,6 +33,8 @@ class Uses:
             u = pending.pop()
             for k in graph.users.get(u, ()):
                 node = graph.nodes[k]
+                if not node.outputs:  # what is printed is put to no use
+                    continue
                 out = node.outputs[0]
                 pointwise = is_pointwise(graph, node) or is_broadcast(graph, node)
                 if _sums(graph, node):

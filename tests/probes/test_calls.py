@@ -95,6 +95,24 @@ def test_a_batch_of_no_examples():
     assert "no gradient comes through" in str(flow)
 
 
+def test_what_is_printed_is_put_to_no_use(capfd):
+    def printing(w, x):
+        jax.debug.print("begins")
+        h = jnp.tanh(x @ w)
+        jax.debug.print("mean {}", h.mean())
+        error = (h - 1) ** 2
+        jax.debug.print("error {}", error[0, 0])
+        return jnp.mean(error)
+
+    value, grads, flow = jax.jit(probes.value_grad_and_flow(printing))(W, X)
+    jax.effects_barrier()
+    printed = {line.split()[0] for line in capfd.readouterr().out.splitlines()}
+    assert printed == {"begins", "mean", "error"}
+    plain = lambda w, x: jnp.mean((jnp.tanh(x @ w) - 1) ** 2)  # noqa: E731
+    close((value, grads), jax.value_and_grad(plain)(W, X))
+    assert [site.activation for site in flow.sites] == ["tanh"]
+
+
 def test_complex_parameters():
     def of_complex(w, x):
         return jnp.sum(jnp.tanh((x @ w).real) ** 2)

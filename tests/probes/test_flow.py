@@ -373,3 +373,12 @@ def test_a_costly_measure_of_ones_own_is_summed_apart():
     together = probes.Measure(lambda view: {"erf": jax.lax.erf(view.z)}, "forward")
     (other,) = probes.gradient_flow(lambda x: jnp.sum(jnp.tanh(x)), measures=[together])(X).values()
     np.testing.assert_allclose(site.sums["erf"], other.sums["erf"], rtol=1e-5)
+
+
+def test_no_gradient_at_all_is_read_without_a_warning():
+    def constant(params, x):
+        return 0.0 * loss(params, x)
+
+    flow = probes.gradient_flow(constant)((W1, W2), X).on_host()
+    assert np.isnan(flow.total_log_gain)
+    assert np.isnan(flow.profile("log_gain")).all()

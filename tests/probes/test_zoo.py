@@ -85,6 +85,34 @@ def test_what_cannot_be_entered_is_never_lost_in_silence():
     assert roles == {"relu": "activation", "tanh": "passed over"}
 
 
+@jax.custom_vjp
+def settled(w, x):
+    return jax.lax.while_loop(
+        lambda kept: kept[0] < 3, lambda kept: (kept[0] + 1, jnp.tanh(kept[1] @ w)), (0, x)
+    )[1]
+
+
+settled.defvjp(lambda w, x: (settled(w, x), w), lambda w, g: (jnp.zeros_like(w), g @ w.T))
+
+
+def test_nor_is_what_stands_in_a_loop_within_it():
+    def loss(w, x):
+        return jnp.sum(jax.nn.relu(settled(w, x @ w)))
+
+    with pytest.raises(ValueError, match=r"custom_vjp_call .*holds tanh"):
+        probes.value_grad_and_flow(loss)(W, X)
+
+
+def test_where_no_gradient_comes_nothing_is_lost():
+    def loss(w, x):
+        return jnp.sum(jax.nn.relu(x @ w) * opaque(x))
+
+    value, grads, flow = probes.value_grad_and_flow(loss)(W, X)
+    same(value, jax.value_and_grad(loss)(W, X)[0], 0)
+    same(grads, jax.grad(loss)(W, X), 4)
+    assert [site.activation for site in flow.sites] == ["relu"]
+
+
 def test_roles_of_what_is_no_activation():
     loss, args, _ = ZOO["layer_norm"]
     roles = [site.role for site in probes.sites(loss, all=True)(*args)]
