@@ -20,6 +20,7 @@ from jax.core import Tracer
 from jgrad import _jaxpr
 
 from . import _checks
+from ._held import hold
 from ._interpret import run
 from ._plan import Opaque, Plan, check_options, plan
 from ._probe import trace_call
@@ -89,7 +90,8 @@ def layer_jacobians(
     check_options(opaque=opaque)
 
     def layer_jacobians_of_fn(*args: Any) -> tuple[LayerJacobian, ...]:
-        graph, _ = trace_call(fn, args)
+        pure, args, _ = hold(fn, args)
+        graph, _ = trace_call(pure, args)
         whole, sites, _ = plan(graph, [True] * len(graph.inputs), opaque=opaque)
         inputs = _inputs(whole, sites, args, {})
         path = _path(sites, {index for index, _ in inputs})

@@ -12,6 +12,7 @@ from jgrad._jaxpr import Graph
 
 from . import _checks
 from ._flow import Flow
+from ._held import hold
 from ._interpret import measuring, run, sinks
 from ._measures import Measures, order_of_sums
 from ._nnx import is_module, split
@@ -68,7 +69,8 @@ def sites(
         if any(map(is_module, args)):
             parts = split(pure, args, has_aux=False)
             pure, pure_args = parts.loss, (parts.states, *parts.args)
-        graph, _ = trace_call(pure, pure_args)
+        held = hold(pure, pure_args)
+        graph, _ = trace_call(held.fn, held.args)
         _, kept, seen = plan(graph, [True] * len(graph.inputs), opaque=opaque, amend=amend)
         return seen if all else kept
 
@@ -152,8 +154,10 @@ def value_grad_and_flow(
         return value, grads if isinstance(argnums, Sequence) else grads[0], flow
 
     def probe(loss, args, nums, step, *, has_aux):
-        graph, out_tree = trace_call(loss, args)
+        _checks.arrays([arg if k in nums else None for k, arg in enumerate(args)])
         _check_differentiable(args, nums)
+        loss, args, restore = hold(loss, args)
+        graph, out_tree = trace_call(loss, args)
         _check_scalar(graph, out_tree, has_aux)
         active = [k in nums for k, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
         whole, found, seen = plan(graph, active, steps=steps, opaque=opaque, amend=amend)
@@ -178,7 +182,8 @@ def value_grad_and_flow(
             return (value, aux) if has_aux else value, grads, flow
 
         if every is None:
-            return measured()
+            value, grads, flow = measured()
+            return restore(value), grads, flow
         nothing = jax.eval_shape(measured)[2]
 
         def idle():
@@ -188,7 +193,8 @@ def value_grad_and_flow(
         branches = measured, idle
         if _jaxpr.convolves(graph):
             branches = tuple(map(_jaxpr.relaid, branches))
-        return jax.lax.cond(step % every == 0, *branches)
+        value, grads, flow = jax.lax.cond(step % every == 0, *branches)
+        return restore(value), grads, flow
 
     return value_grad_and_flow_of_loss if every is None else on_steps
 

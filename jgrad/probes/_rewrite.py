@@ -15,6 +15,7 @@ from jgrad._numerics import at_least_float32
 from jgrad._types import Elementwise
 
 from . import _checks
+from ._held import hold
 from ._interpret import run
 from ._plan import Amend, Opaque, check_options, plan
 from ._probe import trace_call
@@ -99,7 +100,8 @@ def rewrite(
     _check_rule(rule)
 
     def rewritten(*args: Any, **named: Any) -> Any:
-        graph, out_tree = trace_call(functools.partial(fn, **named) if named else fn, args)
+        pure, args, restore = hold(functools.partial(fn, **named) if named else fn, args)
+        graph, out_tree = trace_call(pure, args)
         whole, sites, _ = plan(graph, [True] * len(graph.inputs), opaque=opaque, amend=amend)
         chosen = _choose(rule, sites)
 
@@ -107,7 +109,8 @@ def rewrite(
             del found, extra
             return _replaced(chosen.get(index), lambda z: phi(z, params), z, sites[index])
 
-        return jax.tree.unflatten(out_tree, run(whole, at_site, jax.tree.leaves(args), {}))
+        results = run(whole, at_site, jax.tree.leaves(args), {})
+        return restore(jax.tree.unflatten(out_tree, results))
 
     return rewritten
 

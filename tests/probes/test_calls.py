@@ -95,6 +95,38 @@ def test_a_batch_of_no_examples():
     assert "no gradient comes through" in str(flow)
 
 
+def test_what_is_no_array_is_handed_on_as_it_is():
+    def named(w, x, depth, training, shapes, scale):
+        h = x
+        for k in range(depth):
+            h = (jnp.tanh if training and shapes["kind"] == "wide" else jax.nn.relu)(h @ w[k])
+        return scale * jnp.sum(h**2), {"last": h, "name": "net", "count": depth, "none": None}
+
+    w = [W, W.T]
+    flags = 2, True, {"kind": "wide", "of": jnp.shape}
+    options = {"has_aux": True}
+    plain = jax.value_and_grad(named, **options)(w, X, *flags, 0.5)
+    for probed in (
+        probes.value_grad_and_flow(named, **options),
+        jax.tree_util.Partial(probes.value_grad_and_flow(named, **options, every=2), 0),
+        jax.tree_util.Partial(probes.value_grad_and_flow(named, **options, every=2), 1),
+    ):
+        ((value, aux), grads, flow) = probed(w, X, *flags, 0.5)
+        close((value, grads), (plain[0][0], plain[1]))
+        close(aux.pop("last"), plain[0][1]["last"])
+        assert aux == {"name": "net", "count": 2, "none": None}
+        assert [site.activation for site in flow.sites] == ["tanh", "tanh"]
+    static = jax.jit(
+        probes.gradient_flow(lambda *args: named(*args, {"kind": "thin"}, 1.0)[0]),
+        static_argnums=(2, 3),
+    )
+    assert [site.activation for site in static(w, X, 1, True).sites] == ["relu"]
+    assert len(probes.sites(named)(w, X, *flags, 0.5)) == 2
+    value, aux = probes.rewrite(named, {"tanh": "identity"})(w, X, *flags, 0.5)
+    close(value, 0.5 * jnp.sum((X @ W @ W.T) ** 2))
+    assert aux["name"] == "net"
+
+
 def test_what_is_printed_is_put_to_no_use(capfd):
     def printing(w, x):
         jax.debug.print("begins")

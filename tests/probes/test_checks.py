@@ -51,7 +51,7 @@ TABLE = {
     "far": (lambda: probed(argnums=(0, 2))(W, X), ValueError, r"\(0, 2\) for a call with 2 arg"),
     "twice": (lambda: probed(argnums=(1, -1))(W, X), ValueError, r"\(1, -1\), wanted.*each once"),
     "no place": (lambda: probed(argnums=())(W, X), ValueError, r"argnums=\(\), wanted one arg"),
-    "a text": (lambda: probed()(W, "x"), TypeError, "argument 1 is 'x'"),
+    "a text": (lambda: probed(argnums=1)(W, "x"), TypeError, "argument 1 is 'x'"),
     "a layer": (
         lambda: probed()({"act": jnp.tanh}, X),
         TypeError,
