@@ -39,13 +39,22 @@ from ._sampled import (
     same,
     samples,
 )
-from ._uses import Origin, Uses, comes_back_to, has_sums_off, is_margin, meets_sums_of, size
+from ._uses import (
+    Origin,
+    Uses,
+    comes_back_to,
+    has_sums_off,
+    is_margin,
+    meetings,
+    meets_sums_of,
+    size,
+)
 
 #: What a site is for. Only activations are probed; the others are listed by `sites(..., all=True)`.
 Role = Literal["activation", "normaliser", "softmax", "loss", "constant", "passed over"]
 
 # Loss functions that are activations too: where they lead to nothing but the loss, they are it.
-_LOSSES = ("softplus", "log_sigmoid")
+_LOSSES = ("softplus", "log_sigmoid", "sparse_plus")
 # What compares a score with a number, or keeps it between two: a hinge's max(0, 1 - y f(x)).
 _COMPARISONS = ("relu", "hard_tanh")
 
@@ -175,7 +184,7 @@ def _behind_normalisers(graph: Graph, found: Sequence[Found]) -> set[int]:
 
 def _read(graph: Graph, chain: Chain) -> Iterator[Found]:
     """The sites along a chain."""
-    i, last = 0, len(chain.links) - 1
+    i, last, in_loss = 0, len(chain.links) - 1, False
     while i < last:
         stretches = [_Stretch(graph, chain, i, j) for j in range(last, i, -1)]
         known = [s for s in stretches if s.identity is not None]
@@ -191,7 +200,18 @@ def _read(graph: Graph, chain: Chain) -> Iterator[Found]:
             # A mean of squared ReLUs is a ReLU and a loss; a conversion before a sum is the sum's.
             powers = (s for s in exact if s.name != stretch.name and _between(s, stretch).is_power)
             stretch = next(powers, [s for s in known if s.identity == stretch.identity][-1])
-        yield from stretch.sites()
+        for site in stretch.sites():
+            # What a loss is put through is in the loss: max(0, |error| - ε).
+            bare = site.identity is None or site.identity.name in _COMPARISONS
+            if in_loss and bare:
+                site = dataclasses.replace(site, role="loss")
+            elif site.role == "activation" and stretch.name == "softplus" and i > 0:
+                # The ln(1 + exp(-|a - b|)) of a sum of exponentials in logarithms.
+                before = _Stretch(graph, chain, 0, i)
+                if all(np.all(values <= 0) for values, _ in before.samples or [(1.0, 1.0)]):
+                    site = dataclasses.replace(site, role="softmax")
+            yield site
+            in_loss = in_loss or site.role == "loss"
         i = chain.links.index(stretch.end)
 
 
@@ -272,6 +292,23 @@ class _Stretch:
         return off_zero or (self.name == "relu" and is_margin(self.graph, self.start))
 
     @property
+    def is_half_a_softplus(self) -> bool:
+        """Whether it is the max(z, 0) of max(z, 0) + ln(1 + exp(-|z|)), what is between added too.
+
+        So losses on logits are written.
+        """
+        if self.name != "relu":
+            return False
+        softplus = np.logaddexp(0, IDENTIFY_GRID)
+        for v in {v for _, others in meetings(self.graph, self.end) for v in others}:
+            nodes = cone(self.graph, self.start, v, range(len(self.graph.nodes)))
+            if nodes and not _params(self.graph, self.start, nodes):
+                rest = samples(self.graph, nodes, self.start, v, (), IDENTIFY_GRID) or []
+                if any(same(np.maximum(IDENTIFY_GRID, 0) + values, softplus) for values, _ in rest):
+                    return True
+        return False
+
+    @property
     def shares_out(self) -> bool:
         """Whether it is an exponential that is divided by its sum, or of what has one taken off."""
         if not all(map(is_exponential, self.samples or [])):
@@ -302,18 +339,21 @@ class _Stretch:
         """What it is for.
 
         A named activation is one, except where nothing but sums come after it: then softplus and
-        log-sigmoid are a loss, and with no weights behind these sums a ReLU of a margin and a clip
-        to numbers above 0 are. Another ReLU there is taken for the last layer, though it may be a
-        loss's: the program does not tell, and the caller's `amend` can. Of what has no name: what
-        is repeated over a larger array (one over the standard deviation) is a normaliser's; an
-        exponential beside sums of exponentials is a softmax's; what is reduced, and nothing else,
-        to a value that comes back to the full shape (the square under a variance) is a
-        normaliser's; and what is reduced for good is a loss's if it looks like a loss: the square
-        of a difference, the logarithm of a probability.
+        log-sigmoid are a loss, and with no weights behind these sums a ReLU of a margin, one that
+        is half a softplus, and a clip to numbers above 0 are. Another ReLU there is taken for the
+        last layer, though it may be a loss's: the program does not tell, and the caller's `amend`
+        can. Of what has no name: what is repeated over a larger array (one over the standard
+        deviation) is a normaliser's; an exponential beside sums of exponentials is a softmax's;
+        what is reduced, and nothing else, to a value that comes back to the full shape (the square
+        under a variance) is a normaliser's; and what is reduced for good is a loss's if it looks
+        like a loss: the square of a difference, the logarithm of a probability.
         """
         if self.identity is not None:
-            ends = self.name in _LOSSES or (not self.uses.leads_on and self.compares)
-            return "loss" if ends and self.uses.only_reduced else "activation"
+            if not self.uses.only_reduced:
+                return "activation"
+            weighs = self.compares or self.is_half_a_softplus
+            ends = self.name in _LOSSES or (not self.uses.leads_on and weighs)
+            return "loss" if ends else "activation"
         if _normalises(self.graph, self.start, self.end):
             return "normaliser"
         if self.shares_out:

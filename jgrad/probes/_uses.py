@@ -116,13 +116,13 @@ def comes_back_to(graph: Graph, v: int, summed: Collection[int]) -> bool:
     full = min((size(graph, u) for u in summed), default=0)
     return any(
         others and size(graph, out) >= full and _related(graph, others, summed)
-        for out, others in _meetings(graph, v)
+        for out, others in meetings(graph, v)
     )
 
 
 def meets_sums_of(graph: Graph, v: int, of: int) -> bool:
     """Whether v meets sums over something that is made of `of`."""
-    return any(_are_sums(graph, w, of) for _, others in _meetings(graph, v) for w in others)
+    return any(_are_sums(graph, w, of) for _, others in meetings(graph, v) for w in others)
 
 
 def has_sums_off(graph: Graph, v: int) -> bool:
@@ -183,7 +183,7 @@ def _are_sums(graph: Graph, v: int, of: int) -> bool:
     return origin.pure and bool(origin.summed) and _related(graph, origin.summed, {of})
 
 
-def _meetings(graph: Graph, v: int) -> Iterator[tuple[int, set[int]]]:
+def meetings(graph: Graph, v: int) -> Iterator[tuple[int, set[int]]]:
     """Where v, or what is elementwise made of it, meets other values: the result, and those."""
     pending, seen = [v], {v}
     while pending:

@@ -80,6 +80,30 @@ TABLE = {
         ["tanh"],
         ["loss", "loss"],
     ),
+    "binary cross-entropy, by hand": (
+        lambda w, x: (
+            lambda z: jnp.mean(jnp.maximum(z, 0) - z * x + jnp.log1p(jnp.exp(-jnp.abs(z))))
+        )(jnp.tanh(x @ w) @ w),
+        ["tanh"],
+        ["loss", "loss", "loss"],
+    ),
+    "a ReLU beside a penalty on what it is of": (
+        lambda w, x: (
+            lambda z: jnp.mean(jax.nn.relu(z) * x + jnp.log1p(0.5 * jnp.exp(-jnp.abs(z))))
+        )(jnp.tanh(x @ w) @ w),
+        ["tanh", "relu"],
+        ["loss", "loss", "loss"],
+    ),
+    "errors past a width": (
+        lambda w, x: jnp.mean(jax.nn.relu(jnp.abs(jnp.tanh(x @ w) @ w - x) - 0.1)),
+        ["tanh"],
+        ["loss", "loss"],
+    ),
+    "sparsemax": (
+        lambda w, x: jnp.mean(optax.losses.sparsemax_loss(jnp.tanh(x @ w) @ w, x > 0)),
+        ["tanh"],
+        ["loss"],
+    ),
     "negative log-likelihood": (
         lambda w, x: (
             -jnp.mean(jnp.log(jax.nn.softmax(jnp.tanh(x @ w))[jnp.arange(5), jnp.arange(5)]))
@@ -145,6 +169,11 @@ TABLE = {
         ["tanh"],
         ["softmax", "softmax"],
     ),
+    "log-sum-exp of two": (
+        lambda w, x: jnp.mean(jnp.logaddexp(jnp.tanh(x @ w) @ w, x) @ w),
+        ["tanh"],
+        ["passed over", "passed over"],
+    ),
     "log-sum-exp": (
         lambda w, x: jnp.mean(jax.nn.logsumexp(jnp.tanh(x @ w), -1)),
         ["tanh"],
@@ -162,6 +191,16 @@ def test_roles(name):
     assert [site.activation for site in found if site.role == "activation"] == activations
     assert sorted(site.role for site in found if site.role != "activation") == others
     assert list(found) == within_a_trace
+
+
+def test_a_log_sum_exp_of_two_is_run_as_it_is():
+    def loss(w, x):
+        return jnp.mean(jnp.logaddexp(jnp.tanh(x @ w), x) @ w)
+
+    value, grads, flow = probes.value_grad_and_flow(loss)(W, X)
+    np.testing.assert_allclose(value, loss(W, X), rtol=1e-6)
+    np.testing.assert_allclose(grads, jax.grad(loss)(W, X), rtol=1e-5, atol=1e-6)
+    assert [site.activation for site in flow.sites] == ["tanh"]
 
 
 def test_the_caller_knows_better():
