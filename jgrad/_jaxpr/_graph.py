@@ -47,6 +47,12 @@ class Node:
         return self.eqn.primitive.name
 
     @functools.cached_property
+    def is_transposed(self) -> bool:
+        """Whether it is on a gradient's way back."""
+        mine = "transpose(" in str(self.eqn.source_info.name_stack)
+        return mine or (self.caller is not None and self.caller.is_transposed)
+
+    @functools.cached_property
     def source(self) -> str:
         """Where the user's code made it: "file.py:12 function"."""
         traceback = self.eqn.source_info.traceback

@@ -9,6 +9,9 @@ from ._measures import Forward as Forward
 from ._measures import Measure as Measure
 from ._measures import saturated as saturated
 from ._nnx import pure_call as pure_call
+from ._nonfinite import NonFinite as NonFinite
+from ._nonfinite import Operand as Operand
+from ._nonfinite import first_nonfinite as first_nonfinite
 from ._probe import gradient_flow as gradient_flow
 from ._probe import sites as sites
 from ._probe import value_grad_and_flow as value_grad_and_flow

@@ -113,6 +113,34 @@ def arrays(args: Sequence[Any]) -> None:
             raise TypeError(msg)
 
 
+def differentiable(args: Sequence[Any], nums: Sequence[int]) -> None:
+    """Nothing, if the arguments at these positions hold real or complex numbers alone.
+
+    Raises:
+      TypeError: one holds integers.
+    """
+    for k in nums:
+        for leaf in jax.tree.leaves(args[k]):
+            if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+                msg = (
+                    f"gradients are with respect to real or complex numbers; argument {k} holds "
+                    f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}. argnums says which to take"
+                )
+                raise TypeError(msg)
+
+
+def concrete(name: str, args: Any) -> None:
+    """Nothing, if all arguments are numbers, and not traced.
+
+    Raises:
+      ValueError: one is traced.
+    """
+    traced = [leaf for leaf in jax.tree.leaves(args) if isinstance(leaf, jax.core.Tracer)]
+    if traced:
+        msg = f"{name} looks at numbers and got {traced[0]}; call it outside jit, vmap and grad"
+        raise ValueError(msg)
+
+
 def measures(given: object) -> tuple[Measure, ...]:
     """The measures asked for: rows of the table, and the caller's own.
 

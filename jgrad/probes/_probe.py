@@ -155,7 +155,7 @@ def value_grad_and_flow(
 
     def probe(loss, args, nums, step, *, has_aux):
         _checks.arrays([arg if k in nums else None for k, arg in enumerate(args)])
-        _check_differentiable(args, nums)
+        _checks.differentiable(args, nums)
         loss, args, restore = hold(loss, args)
         graph, out_tree = trace_call(loss, args)
         _check_scalar(graph, out_tree, has_aux)
@@ -216,17 +216,6 @@ def trace_call(fn: Callable[..., Any], args: Sequence[Any]) -> tuple[Graph, Any]
     _checks.arrays(args)
     with class_names(args):
         return _jaxpr.trace(fn, *args)
-
-
-def _check_differentiable(args: Sequence[Any], nums: Sequence[int]) -> None:
-    for k in nums:
-        for leaf in jax.tree.leaves(args[k]):
-            if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-                msg = (
-                    f"gradients are with respect to real or complex numbers; argument {k} holds "
-                    f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}. argnums says which to take"
-                )
-                raise TypeError(msg)
 
 
 def _check_scalar(graph: Graph, out_tree: Any, has_aux: bool) -> None:
