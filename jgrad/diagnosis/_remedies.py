@@ -120,4 +120,5 @@ def of_nonfinite() -> tuple[str, ...]:
     return (
         "a smaller learning rate, or clipping by the global norm",
         "look at the first site named: non-finite z was made going forward, δz going backward",
+        "probes.first_nonfinite(loss)(*args), which names the operation and the line it is on",
     )

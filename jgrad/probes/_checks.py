@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from ._measures import MEASURES, VIEWS, Measure, choose
 from ._sums import Apart, Squares, Units
@@ -135,7 +136,7 @@ def concrete(name: str, args: Any) -> None:
     Raises:
       ValueError: one is traced.
     """
-    traced = [leaf for leaf in jax.tree.leaves(args) if isinstance(leaf, jax.core.Tracer)]
+    traced = [leaf for leaf in jax.tree.leaves(args) if isinstance(leaf, Tracer)]
     if traced:
         msg = f"{name} looks at numbers and got {traced[0]}; call it outside jit, vmap and grad"
         raise ValueError(msg)

@@ -20,6 +20,7 @@ from jgrad import _jaxpr
 from jgrad._jaxpr import Graph, Node
 
 from . import _checks
+from ._held import hold
 from ._nnx import pure_call
 from ._probe import trace_call
 
@@ -54,11 +55,12 @@ class NonFinite:
         what stands so in the program.
       source: where it stands in the user's code, "file.py:12 function", or which argument it is.
       path: the named scopes it is in, joined by "/".
-      direction: "backward" on a gradient's way back.
+      direction: "backward" on a gradient's way back; the slopes that are needed there are computed
+        on the way forward.
       steps: which step it was of each scan or while loop around it, outermost first.
       shape: of the result.
       dtype: of the result.
-      count: how many of the result's elements are not finite.
+      count: how many of the result's elements are of this kind.
       operands: what the equation was given.
       cause: for a NaN made of infinities, where the first of them began.
       reached: what of the function's results it spoils, "the value" or a gradient; the first of
@@ -79,7 +81,8 @@ class NonFinite:
     reached: str = ""
 
     def __str__(self) -> str:
-        head = f"the first {self.kind} that reaches {self.reached}" if self.reached else "made of"
+        kind = "NaN" if self.kind == "nan" else "inf"
+        head = f"the first {kind} that reaches {self.reached}" if self.reached else "made of"
         at = [self.primitive, self.source]
         at += [f"in {self.path}"] if self.path else []
         at += [f"at step {', '.join(map(str, self.steps))}"] if self.steps else []
@@ -87,7 +90,7 @@ class NonFinite:
         size = f"{self.count} of {self.dtype}{list(self.shape)}"
         given = f", from {', '.join(map(str, self.operands))}" if self.operands else ""
         cause = f"\n  {self.cause}" if self.cause else ""
-        return f"{head}: {' '.join(at)}: {self.kind} in {size}{given}{cause}"
+        return f"{head}: {' '.join(filter(None, at))}: {kind} in {size}{given}{cause}"
 
 
 def first_nonfinite(
@@ -98,7 +101,8 @@ def first_nonfinite(
     It is looked for in fn's results and then, if fn is a loss, in its gradients. This is for a bug
     and not for every step: each equation runs by itself, and so it can be neither jitted nor
     vmapped. Rounding may differ from the compiled program's. What the walk cannot enter, such as
-    `shard_map` or a kernel, counts as one equation.
+    `shard_map` or a kernel, counts as one equation. Of an array with several troubles the earliest
+    is named.
 
     Args:
       fn: any JAX function.
@@ -123,9 +127,7 @@ def first_nonfinite(
         _checks.concrete("first_nonfinite", (args, named))
         nums = _checks.positions(argnums, len(args))
         pure, args = pure_call(functools.partial(fn, **named), args)
-
-        def value(*args):
-            return pure(*args)[0] if has_aux else pure(*args)
+        value, args, _ = hold(lambda *args: pure(*args)[0] if has_aux else pure(*args), args)
 
         def of_gradient(path):
             return f"the gradient of argument {nums[path[0].idx]}{keystr(path[1:])}"
@@ -165,18 +167,13 @@ def _search(
     first = _earliest(of_results)
     if first is None:
         return None, results
-    paths = [
-        path
-        for path, _ in jax.tree_util.tree_leaves_with_path(
-            jax.tree.unflatten(tree, range(tree.num_leaves))
-        )
-    ]
-    reached = name_of(paths[of_results.index(first)])
-    return dataclasses.replace(first.place, reached=reached), results
+    with_paths = jax.tree_util.tree_leaves_with_path(jax.tree.unflatten(tree, results))
+    path, _ = with_paths[of_results.index(first)]
+    return dataclasses.replace(first.place, reached=name_of(path)), results
 
 
 class _Birth(NamedTuple):
-    """Where a value's trouble began, and as the how manieth."""
+    """Where a value's trouble began, and its place in the order of the program."""
 
     order: int
     place: NonFinite
@@ -191,17 +188,19 @@ class _Walk:
 
     def __init__(self) -> None:
         self._order = itertools.count()
+        self._whole: dict[Graph, Callable[..., list[Any]]] = {}
 
     def birth(self, primitive: str, source: str, value: Any, **more: Any) -> _Birth:
         value = np.asarray(value)
+        nans = int(np.isnan(value).sum())
         place = NonFinite(
-            "nan" if np.isnan(value).any() else "inf",
+            "nan" if nans else "inf",
             primitive,
             source,
             **({"path": "", "direction": "forward", "steps": ()} | more),
             shape=value.shape,
             dtype=str(value.dtype),
-            count=int(np.sum(~np.isfinite(value))),
+            count=nans or int(np.isinf(value).sum()),
         )
         return _Birth(next(self._order), place)
 
@@ -267,7 +266,7 @@ class _Walk:
         operands: Sequence[Any],
         born: Sequence[_Born],
         steps: tuple[int, ...],
-    ) -> list[_Born] | None:
+    ) -> Sequence[_Born] | None:
         """Where the outputs' trouble began inside the node, if it can be entered."""
         match node.kind:
             case "scan":
@@ -315,15 +314,12 @@ class _Walk:
 
     def _step(self, body, args, born, steps):
         """One step of a loop, equation by equation only if something is not finite after it."""
-        out = _compiled(body)(*args)
+        if body not in self._whole:
+            self._whole[body] = jax.jit(lambda *args: _jaxpr.evaluate(body, args))
+        out = self._whole[body](*args)
         if not any(map(_spoiled, out)):
             return out, [None] * len(out)
         return self.run(body, args, born, steps)
-
-
-@functools.lru_cache(maxsize=64)
-def _compiled(body: Graph) -> Callable[..., list[Any]]:
-    return jax.jit(lambda *args: _jaxpr.evaluate(body, args))
 
 
 def _earliest(born: Sequence[_Born]) -> _Born:
@@ -344,7 +340,8 @@ def _is_of(x: Any, kind: Any) -> bool:
 
 
 def _operand(x: Any) -> Operand:
-    numbers = np.asarray(x, float) if _is_of(x, jnp.floating) else np.empty(0)
+    real = _is_of(x, jnp.floating) or _is_of(x, jnp.integer)
+    numbers = np.asarray(x, float) if real else np.empty(0)
     numbers = numbers[~np.isnan(numbers)]
     least, largest = (numbers.min(), numbers.max()) if numbers.size else (np.nan, np.nan)
     return Operand(jnp.shape(x), str(jnp.result_type(x)), float(least), float(largest))

@@ -37,6 +37,7 @@ def measured(terms, on="forward", order=0):
 TABLE = {
     "loss": (lambda: bare("value_grad_and_flow", 3.0), TypeError, "loss must be a function.*3.0"),
     "sites": (lambda: bare("sites", W), TypeError, r"must be a function, got float32\[3, 2\]"),
+    "nonfinite": (lambda: bare("first_nonfinite", 3.0), TypeError, "must be a function, got 3.0"),
     "layers": (lambda: bare("layer_jacobians", 3), TypeError, "must be a function, got 3"),
     "weights": (lambda: bare("weights", None), TypeError, "must be a function, got None"),
     "pure call": (lambda: bare("pure_call", 3, ()), TypeError, "must be a function, got 3"),
