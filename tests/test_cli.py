@@ -288,6 +288,35 @@ def test_probe_prints_a_table_and_a_sentence(run, model):
     assert "Over 3 activations the gradient norm" in out
 
 
+BROKEN = """
+import jax
+import jax.numpy as jnp
+
+
+def make():
+    def loss(params, batch):
+        shares = jax.nn.relu(jnp.tanh(batch @ params["in"]) @ params["out"])
+        return -jnp.mean(jnp.log(shares))
+
+    key, other = jax.random.split(jax.random.key(0))
+    params = {"in": jax.random.normal(key, (4, 8)), "out": jax.random.normal(other, (8, 3))}
+    return loss, params, jax.random.normal(key, (16, 4))
+"""
+
+
+@pytest.mark.loose_promotion
+def test_probe_names_the_operation_that_breaks(run, tmp_path):
+    file = tmp_path / "broken.py"
+    file.write_text(BROKEN)
+    status, out, _ = run("probe", f"{file}:make")
+    assert status == 0
+    assert "the first inf that reaches the value: log broken.py:9 loss" in " ".join(out.split())
+    assert "is not finite" in out
+    (flow,) = json.loads(run("probe", f"{file}:make", "--json")[1])["flows"]
+    assert flow["first_nonfinite"]["primitive"] == "log"
+    assert [finding["symptom"] for finding in flow["findings"]] == ["non-finite"]
+
+
 FRAMEWORKS = """
 import equinox as eqx
 import jax

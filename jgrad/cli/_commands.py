@@ -202,6 +202,8 @@ def probe(
         lines = [diagnosis.headline(profile, stage.chain), diagnosis.narrowest(profile)]
         if stage.chain is not None:
             lines.append(str(stage.chain))
+        if stage.first_nonfinite is not None:
+            lines.append(str(stage.first_nonfinite))
         told.append((stage, profile, lines, findings))
     if as_json:
         dump(
@@ -216,6 +218,7 @@ def probe(
                         "headline": lines[0],
                         "narrowest": lines[1],
                         "theory": stage.chain and stage.chain._asdict(),
+                        "first_nonfinite": stage.first_nonfinite,
                         "findings": findings,
                     }
                     for stage, profile, lines, findings in told

@@ -18,12 +18,14 @@ class Stage(NamedTuple):
       loss: its value there.
       flow: of the gradient there.
       chain: what theory says of it, where the network is a plain chain.
+      first_nonfinite: where the first NaN or infinity began, if there is one.
     """
 
     step: int
     loss: float
     flow: probes.Flow
     chain: diagnosis.Chain | None
+    first_nonfinite: probes.NonFinite | None
 
 
 def measured(
@@ -45,7 +47,10 @@ def measured(
     def stage(step: int, params: Any) -> Stage:
         value, _, flow = tell(params, *rest)
         said = diagnosis.chain(loss, (params, *rest), flow)
-        return Stage(step, float(value), flow.on_host(), said)
+        flow = flow.on_host()
+        broken = not np.isfinite(value) or any(np.any(flow[key].nonfinite) for key in flow)
+        place = probes.first_nonfinite(loss)(params, *rest) if broken else None
+        return Stage(step, float(value), flow, said, place)
 
     stages, losses = [stage(0, params)], []
     if steps == 0:

@@ -143,9 +143,9 @@ def saturated(profile: Profile, suspects: np.ndarray) -> Finding | None:
 
 
 def nonfinite(profile: Profile, suspects: np.ndarray) -> Finding | None:
-    """Any NaN or inf in a pre-activation or in a gradient beside one."""
+    """Any NaN or inf in a pre-activation or in a gradient on either side of its activation."""
     del suspects  # a run that learned before it broke is broken all the same
-    hit = profile["nonfinite"] > 0
+    hit = (profile["nonfinite"] > 0) | np.isposinf(profile["log_da"])
     if not hit.any():
         return None
     affected = hit.any(1)

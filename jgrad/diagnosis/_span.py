@@ -95,10 +95,14 @@ def headline(flow: Measured | Profile, forecast: Any = None) -> str:
       ValueError: `forecast` is of another number of layers.
     """
     profile = Profile.of(flow)
-    arrives = np.isfinite(profile.path("log_da")[:, -1])
+    arriving = profile.path("log_da")[:, -1]
+    arrives = np.isfinite(arriving)
     layers = f"{profile.depth} activation" + ("s" if profile.depth > 1 else "")
     if not arrives.any():
-        return f"No gradient reaches the last of {layers}: nothing can be said of the gains."
+        nothing = ": nothing can be said of the gains."
+        if np.isneginf(arriving).all():
+            return f"No gradient reaches the last of {layers}{nothing}"
+        return f"The gradient that reaches the last of {layers} is not finite{nothing}"
     whole = span(profile, 0, profile.depth - 1, arrives)
     said = f"Over {layers} the gradient norm {folds(whole.rate)} towards the input"
     if whole.log_gain == -math.inf:
@@ -122,9 +126,10 @@ def narrowest(flow: Measured | Profile) -> str:
       flow: as measured; several runs are averaged in the log.
     """
     profile = Profile.of(flow)
-    gains = np.array([mean_log(column) for column in profile.path("log_gain").T])
+    measured = np.where(np.isposinf(profile.path("log_da")), np.nan, profile.path("log_gain"))
+    gains = np.array([mean_log(column) for column in measured.T])
     if np.isnan(gains).all():
-        return "No gradient goes through any activation."
+        return "No finite gradient goes through any activation."
     k = int(np.nanargmin(gains))
     slope = np.sqrt(np.mean(profile.path("slope_second")[:, k]))
     who = profile.names[k] + (f" ({profile.activations[k]})" if profile.activations[k] else "")

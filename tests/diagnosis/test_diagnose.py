@@ -87,6 +87,15 @@ def test_a_nan_is_located_and_forward_is_told_from_backward():
     assert "first to break, at hidden[3]" in only(diagnose(flow), "non-finite").cause
 
 
+def test_a_gradient_that_comes_from_the_loss_infinite_is_a_finding():
+    flow = hand("tanh", depth=3)
+    flow.values["log_da"][:, 2] = math.inf
+    flow.values["log_gain"][:, 2] = -math.inf
+    assert only(diagnose(flow), "non-finite").sites == ("hidden[2]",)
+    assert "reaches the last of 3 activations is not finite" in diagnosis.headline(flow)
+    assert diagnosis.narrowest(flow).startswith(("hidden[0]", "hidden[1]"))
+
+
 def test_a_loss_that_breaks_is_a_finding():
     found = diagnose(hand("tanh", depth=2), history=[2.3, 2.2, math.nan, math.nan])
     assert "from record 2 on" in only(found, "non-finite").evidence
