@@ -76,6 +76,9 @@ class Flow(Mapping):
         packed = jax.tree.map(jnp.add, self.packed, other.packed)
         return dataclasses.replace(self, packed=packed, passes=self.passes + other.passes)
 
+    def __radd__(self, other: int) -> "Flow":
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # where sum starts
+
     def scale(self, c: float) -> "Flow":
         """The flow of c times the loss: sums of order k in δ become cᵏ as large.
 

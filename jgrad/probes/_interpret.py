@@ -60,19 +60,14 @@ def _is_on_top(index: int, plan: Plan) -> bool:
 def _shapes(
     measures: Sequence[Measure], shape: tuple[int, ...], dtype: str, unit_axis: int, traced: bool
 ) -> Sums:
-    x = jax.eval_shape(at_least_float32, jax.ShapeDtypeStruct(shape, dtype))
+    def terms(x):
+        x = at_least_float32(x)
+        seen = Forward(x, x, x, lambda: x, unit_axis, x if traced else None)
+        came = Backward(x, x, x, unit_axis)
+        both = _terms("forward", measures, seen) | _terms("backward", measures, came)
+        return {"visits": x} | both
 
-    def forward(x):
-        return _terms(
-            "forward", measures, Forward(x, x, x, lambda: x, unit_axis, x if traced else None)
-        )
-
-    def backward(x):
-        return _terms("backward", measures, Backward(x, x, x, unit_axis))
-
-    of_terms = [shapes(jax.eval_shape(terms, x), unit_axis) for terms in (forward, backward)]
-    visits = {"visits": (jax.ShapeDtypeStruct((), x.dtype),)}
-    return visits | of_terms[0] | of_terms[1]
+    return shapes(jax.eval_shape(terms, jax.ShapeDtypeStruct(shape, dtype)), unit_axis)
 
 
 def _terms(on: str, measures: Sequence[Measure], view: Any) -> dict[str, Term]:

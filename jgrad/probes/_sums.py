@@ -235,16 +235,18 @@ def _sums_along(axes: tuple[int, ...], *columns: jax.Array) -> tuple[jax.Array, 
     floats = [dtype for dtype in zero if jnp.issubdtype(dtype, jnp.floating)] or [None]
     kinds = [x.dtype if x.dtype in floats else floats[0] for x in columns]
 
-    def add(xs, ys):
-        return tuple(x + y for x, y in zip(xs, ys, strict=True))
-
     out: dict[int, jax.Array] = {}
     for kind in floats:
         places = [k for k, other in enumerate(kinds) if other == kind]
         alike = [columns[k] for k in places]
-        totals = jax.lax.reduce(alike, [zero[x.dtype] for x in alike], add, axes)
+        totals = jax.lax.reduce(alike, [zero[x.dtype] for x in alike], _add, axes)
         out |= zip(places, totals, strict=True)
     return tuple(out[k] for k in range(len(columns)))
+
+
+# By itself, since JAX keeps the trace of every function that `reduce` was ever given.
+def _add(xs, ys):
+    return tuple(x + y for x, y in zip(xs, ys, strict=True))
 
 
 @_sums_along.defjvp

@@ -1,6 +1,7 @@
 """Ways of calling a probed function: named arguments, donated buffers, accumulation, jvp."""
 
 import functools
+import gc
 
 import jax
 import jax.numpy as jnp
@@ -168,3 +169,21 @@ def test_nothing_comes_through_integers_and_keys():
     close(rewritten(W, X, key), jnp.sum(jnp.where(kept, jnp.tanh(X @ W), 0.0)))
     with pytest.raises(TypeError, match=r"argument 0 holds int32\[3, 4\]"):
         probes.value_grad_and_flow(loss)(jnp.ones((3, 4), jnp.int32), X)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_no_trace_outlives_its_function(monkeypatch, devices):
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+
+    def probed_once():
+        jax.block_until_ready(probes.value_grad_and_flow(lambda w, x: loss(w, x))(W, X))
+
+    def alive():
+        gc.collect()
+        return sum(type(x).__name__ in {"Jaxpr", "PjitInfo"} for x in gc.get_objects())
+
+    probed_once()
+    before = alive()
+    for _ in range(3):
+        probed_once()
+    assert alive() == before

@@ -73,6 +73,15 @@ def test_measures_equal_those_by_hand(dtype):
         close(site.mean_log_slope, np.log(slope[slope > 0]).mean())
 
 
+def test_flows_sum():
+    flow = PROBED((W1, W2), X)
+    wanted = jax.tree.leaves(flow + flow)
+    for got, twice in zip(jax.tree.leaves(sum([flow, flow])), wanted, strict=True):
+        np.testing.assert_array_equal(got, twice)
+    with pytest.raises(TypeError, match="unsupported"):
+        1 + flow
+
+
 def test_log_gains_add_up_along_the_main_path():
     flow = PROBED((W1, W2), X)
     gains, linear = flow.profile("log_gain"), flow.profile("linear_log_gain")
