@@ -2,6 +2,10 @@
 
 Derivatives, Jacobians and products with them come out in the dtype that went in; spectra, norms and
 estimates in float32 or better, since a bfloat16 could not hold their errors.
+
+All can be differentiated again, but what runs until its values stand still not in reverse: a few
+singular values, the curvature in many parameters, the determinant, and the logarithms of a chain's
+singular values.
 """
 
 from ._chains import log_singular_values as log_singular_values

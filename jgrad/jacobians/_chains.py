@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from jgrad._types import PyTree
 
-from ._inputs import as_arrays, batch_axis, count, one_example, output_of, wide_dtype
+from ._inputs import as_arrays, batch_axis, count, one_example, output_of, shapes, wide_dtype
 from ._scaled_svd import log_singular_values_of_scaled
 from ._structure import both_modes
 
@@ -65,9 +65,9 @@ def log_singular_values(
     def of(x: jax.Array, key: jax.Array | None = None) -> Float[Array, "batch r"]:
         x = as_arrays(x)
         batch_axis(x)
-        shapes = _shapes(links, one_example(x))
+        values = _shapes(links, one_example(x))
         frame = jax.random.key(0) if key is None else key
-        rank = min(count(shape) for shape in shapes)
+        rank = min(map(count, values))
         return jax.vmap(lambda x: _spectrum(links, x, frame, rank))(x)
 
     return of
@@ -87,21 +87,30 @@ class _Link(NamedTuple):
 def _grouped(maps: Sequence[Map]) -> list[_Link]:
     links: list[_Link] = []
     for entry in maps:
-        if isinstance(entry, tuple):
-            f, params = entry
-            params = jax.tree.map(jnp.asarray, params)
-            links.append(_Link(f, params, batch_axis(params, "params")))
+        if isinstance(entry, tuple) and len(entry) == 2:
+            f, params = entry[0], jax.tree.map(jnp.asarray, entry[1])
+            times = batch_axis(params, "params") if jax.tree.leaves(params) else 0
+            if not times:
+                msg = (
+                    f"params has the shapes {shapes(params) or None}; wanted one leading axis, the "
+                    "map's applications, of at least one"
+                )
+                raise ValueError(msg)
+            links.append(_Link(f, params, times))
         elif links and links[-1].f is entry and links[-1].params is None:
             links[-1] = links[-1]._replace(times=links[-1].times + 1)
-        else:
+        elif callable(entry):
             links.append(_Link(entry, None, 1))
+        else:
+            msg = f"a map is {entry!r}; wanted a function, or a pair (function, stacked params)"
+            raise TypeError(msg)
     return links
 
 
 def _shapes(links: Sequence[_Link], example: PyTree) -> list[PyTree]:
-    shapes = [_one_array(example, "an example of x")]
+    values = [_one_array(example, "an example of x")]
     for link in links:
-        given = shapes[-1]
+        given = values[-1]
         slices = [] if link.params is None else [one_example(link.params)]
         out = _one_array(output_of(link.f, *slices, given, what="a map"), "what a map returns")
         # Only the shapes count: the map is traced, not run.
@@ -114,8 +123,8 @@ def _shapes(links: Sequence[_Link], example: PyTree) -> list[PyTree]:
                 "same again"
             )
             raise ValueError(msg)
-        shapes.append(out)
-    return shapes
+        values.append(out)
+    return values
 
 
 def _one_array(struct: PyTree, what: str) -> jax.ShapeDtypeStruct:

@@ -45,6 +45,9 @@ def one_jacobian(
             blocks = _by_columns(f, plan, x, jax.tree.leaves(out))
         else:
             blocks = _by_rows(f, plan, x, jax.tree.leaves(out))
+        # Products have f's dtype forwards and x's in reverse; the plan is not to be told from it.
+        dtypes = [leaf.dtype for leaf in jax.tree.leaves(example)]
+        blocks = [[b.astype(d) for b, d in zip(row, dtypes, strict=True)] for row in blocks]
         rows = [jax.tree.unflatten(jax.tree.structure(example), row) for row in blocks]
         return jax.tree.unflatten(jax.tree.structure(out), rows)
 

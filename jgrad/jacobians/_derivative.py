@@ -43,6 +43,9 @@ def derivative(
 
     def of(x: ArrayLike) -> jax.Array:
         array: jax.Array = as_arrays(x)
+        if not isinstance(array, jax.Array):
+            msg = f"x is {jax.tree.structure(x)}; wanted one array"
+            raise TypeError(msg)
         struct: jax.ShapeDtypeStruct = as_structs(array)
         out = output_of(f, struct, batched=False)
         if getattr(out, "shape", None) != array.shape:

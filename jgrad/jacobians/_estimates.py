@@ -90,6 +90,9 @@ def log_determinant(
 
     def check(example: PyTree) -> None:
         n = square_size(f, example, "a determinant")
+        if not n:
+            msg = "the Jacobian has no rows and no columns; wanted one of 1 by 1 or more"
+            raise ValueError(msg)
         if steps is not None and not 1 <= whole("steps", steps) <= n:
             msg = f"steps is {steps}; wanted 1 ... {n}, the size of the Jacobian"
             raise ValueError(msg)

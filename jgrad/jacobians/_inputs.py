@@ -30,7 +30,9 @@ def as_arrays(x: PyTree, what: str = "x") -> PyTree:
         if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
             name = f"{what}[{path}]" if path else what
             given = type(leaf).__name__ if dtype is None else f"{dtype}{list(jnp.shape(leaf))}"
-            msg = f"{name} is {given}; a derivative wants real floats, as x.astype(float) gives"
+            counts = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
+            hint = ", as x.astype(float) gives" if counts else ""
+            msg = f"{name} is {given}; a derivative wants real floats{hint}"
             raise TypeError(msg)
     return jax.tree.map(jnp.asarray, x)
 
@@ -78,19 +80,24 @@ def output_of(
 
     Raises:
       ValueError: f fails on arrays of these shapes, or returns nothing; quotes the shapes.
-      TypeError: f returns something that has no derivative, such as integers.
+      TypeError: f is no function, or returns something that has no derivative, such as integers.
     """
+    if not callable(f):
+        msg = f"{what} is {f!r}; wanted a function"
+        raise TypeError(msg)
     try:
         out = jax.eval_shape(f, *example)
-    except (TypeError, ValueError, IndexError) as error:
-        one = "one example" if batched else "the input"
-        hint = (
-            f"\n{what} must map one example; its batch is added here, as a leading axis of x. For "
-            "an f that takes a whole batch and couples its examples, say batched=False."
-            if batched
-            else ""
-        )
-        msg = f"{what} fails on {one} of shape {shapes(example)}: {error}{hint}"
+    except (TypeError, ValueError, IndexError, AssertionError) as error:
+        if batched:
+            msg = (
+                f"{what} fails on one example of shape {shapes(example)}, which is what is left of "
+                f"the input without its leading axis; wanted a batch [batch, *in] and a function "
+                "of one example [*in] (a single example goes in as x[None]; where f takes the "
+                f"whole batch and couples its examples, jacobian has batched=False). It said: "
+                f"{error}"
+            )
+        else:
+            msg = f"{what} fails on the input of shape {shapes(example)}. It said: {error}"
         raise ValueError(msg) from error
     leaves = jax.tree.leaves(out)
     if not leaves:

@@ -24,7 +24,7 @@ def jacobian(
 
     f maps one example [*in] -> [*out]; the function that comes back takes the batch [batch, *in].
     With pytrees, the result has f's output structure and within each of its leaves x's, as
-    `jax.jacobian` does it.
+    `jax.jacobian` does it. Each block has the dtype of its leaf of x.
 
     Args:
       f: a function of one example.
@@ -51,6 +51,9 @@ def jacobian(
     """
     if mode not in _MODES:
         raise ValueError(unknown("mode", mode, _MODES))
+    if batch_size is not None and not batched:
+        msg = f"batch_size is {batch_size} with batched=False; wanted None: f takes its input whole"
+        raise ValueError(msg)
 
     def of(x: PyTree) -> PyTree:
         x = as_arrays(x)

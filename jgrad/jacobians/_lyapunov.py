@@ -11,7 +11,16 @@ from jaxtyping import Array, Float
 from jgrad._types import PyTree
 
 from ._chains import random_frame, scaled_qr
-from ._inputs import as_arrays, as_structs, batch_axis, flattened, one_example, output_of, whole
+from ._inputs import (
+    as_arrays,
+    as_structs,
+    batch_axis,
+    flattened,
+    one_example,
+    output_of,
+    shapes,
+    whole,
+)
 from ._inputs import count as size_of
 from ._krylov import Estimate
 from ._operators import same_shapes
@@ -150,9 +159,17 @@ def _orthonormal(
 
 def _time_axis(inputs: PyTree, batch: int) -> int:
     leading = {leaf.shape[:2] for leaf in jax.tree.leaves(inputs)}
+    if not leading:
+        msg = (
+            f"inputs holds no array: {inputs!r}, so there is no number of steps; a map without "
+            f"input takes zeros of shape [{batch}, time] and leaves them"
+        )
+        raise ValueError(msg)
     if len(leading) != 1 or any(len(axes) != 2 or axes[0] != batch for axes in leading):
-        given = [tuple(leaf.shape) for leaf in jax.tree.leaves(inputs)]
-        msg = f"inputs has the shapes {given}; wanted [{batch}, time, ...], the state's batch first"
+        msg = (
+            f"inputs has the shapes {shapes(inputs)}; wanted [{batch}, time, ...], the state's "
+            "batch first and one time for all"
+        )
         raise ValueError(msg)
     return leading.pop()[1]
 
@@ -161,7 +178,7 @@ def _check(count: int, n: int, discard: int, blocks: int, time: int) -> None:
     if not 1 <= count <= n:
         msg = f"count is {count}; wanted 1 ... {n}, the numbers in a state"
         raise ValueError(msg)
-    if not (discard >= 0 and 2 <= blocks <= time - discard):
+    if not (whole("discard", discard) >= 0 and 2 <= whole("blocks", blocks) <= time - discard):
         msg = (
             f"discard is {discard} and blocks {blocks} for {time} steps; wanted discard ≥ 0 and "
             "2 ≤ blocks ≤ steps - discard"

@@ -46,6 +46,15 @@ def repeated(function: Callable[[jax.Array], jax.Array], turns: int) -> Callable
     return loop
 
 
+def bytes_of(function: Callable[..., object], *args: object) -> tuple[int, int]:
+    """Temporaries and result of the compiled function, by XLA's own account."""
+    stats = jax.jit(function).lower(*args).compile().memory_analysis()
+    if stats is None:
+        msg = "this backend gives no account of its memory"
+        raise RuntimeError(msg)
+    return stats.temp_size_in_bytes, stats.output_size_in_bytes
+
+
 def report(title: str, ways: Mapping[str, Callable[[], object]], base: str, rounds: int) -> None:
     seconds = interleave(ways, rounds=rounds)
     print(f"\n{title}")
@@ -90,10 +99,8 @@ def elementwise(rounds: int) -> None:
     }
     report("500 passes of φ and φ' in one program", ways, "closed form", rounds)
     for width in (512, 1024, 2048):
-        stats = jax.jit(derivative).lower(jnp.zeros((64, width))).compile().memory_analysis()
-        print(
-            f"  width {width}: {stats.temp_size_in_bytes} bytes beside {64 * width * 4} of result"
-        )
+        temporaries, result = bytes_of(derivative, jnp.zeros((64, width)))
+        print(f"  width {width}: {temporaries} bytes beside {result} of result")
 
 
 def deep(rounds: int) -> None:
@@ -205,9 +212,7 @@ def memory(rounds: int) -> None:  # noqa: ARG001
     )
 
     def stats(batch: int, batch_size: int | None) -> tuple[int, int]:
-        run = jax.jit(jacobians.jacobian(f, batch_size=batch_size))
-        found = run.lower(jnp.zeros((batch, 256))).compile().memory_analysis()
-        return found.temp_size_in_bytes, found.output_size_in_bytes
+        return bytes_of(jacobians.jacobian(f, batch_size=batch_size), jnp.zeros((batch, 256)))
 
     # In the loop eight results are temporaries: beside the whole they have to be somewhere. So the
     # temporaries alone are no base: the autoencoder above has 0.14 MiB of them beside 2 of results.

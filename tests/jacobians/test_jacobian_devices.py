@@ -61,6 +61,17 @@ def test_one_and_eight(name):
         np.testing.assert_allclose(a, b, rtol=0, atol=rounding)
 
 
+def test_the_condition_number_differs_by_its_own_rounding():
+    """The sums of a product differ by an ulp with its shape, and κ magnifies that by itself."""
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    x = jax.random.normal(jax.random.key(3), (16, 12))
+    run = jax.jit(jacobians.condition_number(network))
+    one, eight = run(x), run(jax.device_put(x, sharding))
+    assert jnp.max(one) > 1e5
+    assert (jnp.abs(eight - one) <= 12 * np.finfo(np.float32).eps * one**2).all()
+
+
 def test_turns_over_a_mesh_move_nothing():
     """Each of eight devices has two of its four examples in either turn."""
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))

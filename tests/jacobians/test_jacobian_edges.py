@@ -206,6 +206,84 @@ def test_sizes_of_zero():
         jacobians.condition_number(lambda v: v[:0])(x)
 
 
+@pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float32", "bfloat16")], ids=str)
+@pytest.mark.parametrize("f", [jnp.sin, jnp.sum, lambda v: jnp.outer(v, v).ravel()])
+def test_the_dtype_is_that_of_x_in_every_mode(f, dtypes):
+    """Forwards JAX gives f's, in reverse x's; "auto" takes now the one and now the other."""
+    x = jnp.asarray(X).astype(dtypes[0])
+    for mode in ("auto", "fwd", "rev"):
+        got = jacobians.jacobian(lambda v: f(v).astype(dtypes[1]), mode)(x)
+        assert got.dtype == x.dtype
+
+
+def test_isometry_out_of_range():
+    """Squares out of range come out as zero or infinity, never as NaN."""
+    for s, want in ((1e-30, 0.0), (1e30, np.inf)):
+        scaled = jacobians.isometry(lambda v, s=s: s * jnp.array([1.0, 3.0]) * v)(jnp.ones((1, 2)))
+        assert scaled.mean == scaled.variance == want
+    equal = jacobians.isometry(lambda v: 1e30 * v)(jnp.ones((1, 2)))
+    assert equal.mean == np.inf
+    assert equal.variance == 0
+    # λ = 1e18 · (1, 9): the fourth power of what J is scaled by is out of range, the variance not.
+    large = jacobians.isometry(lambda v: jnp.array([1e9, 3e9]) * v)(jnp.ones((1, 2)))
+    np.testing.assert_allclose((large.mean[0], large.variance[0]), (5e18, 1.6e37), rtol=1e-6)
+
+
+def test_nothing_to_measure_says_so():
+    x = jnp.ones((3, 0))
+    with pytest.raises(ValueError, match="no singular values"):
+        jacobians.isometry(jnp.sin)(x)
+    with pytest.raises(ValueError, match="no rows and no columns"):
+        jacobians.log_determinant(jnp.sin)(x)
+
+
+def test_ours_first_then_jax():
+    """One example handed in, the batch handed on, a checked rank: our sentence, then theirs."""
+
+    def checked(v):
+        assert v.ndim == 2
+        return v
+
+    for f, x, shape in (
+        (lambda v: jnp.ones((3, 5)) @ v, jnp.ones(5), r"\(\)"),
+        (lambda v: jnp.mean(v, axis=1), jnp.ones((4, 5)), r"\(5,\)"),
+        (checked, jnp.ones((4, 5)), r"\(5,\)"),
+    ):
+        want = (
+            rf"^f fails on one example of shape {shape}, .*wanted a batch \[batch, \*in\].*It said:"
+        )
+        with pytest.raises(ValueError, match=want):
+            jacobians.jacobian(f)(x)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "says"),
+    [
+        (lambda: jacobians.jacobian(jnp.sin)(jnp.ones((2, 3), complex)), TypeError, "floats$"),
+        (lambda: jacobians.jacobian(jnp.sin)(jnp.ones((2, 3), int)), TypeError, "astype"),
+        (
+            lambda: jacobians.jacobian(jnp.sin, batch_size=2, batched=False),
+            ValueError,
+            "batch_size is 2 with batched=False",
+        ),
+        (
+            lambda: jacobians.lyapunov_exponents(lambda h, _: h)(jnp.ones((2, 3)), None),
+            ValueError,
+            r"inputs holds no array: None.*zeros of shape \[2, time\]",
+        ),
+        (
+            lambda: jacobians.log_singular_values([(jnp.dot, jnp.ones((0, 3, 3)))]),
+            ValueError,
+            r"params has the shapes \(0, 3, 3\); wanted one leading axis",
+        ),
+        (lambda: jacobians.log_singular_values([(jnp.dot, {})]), ValueError, "shapes None"),
+    ],
+)
+def test_slips_are_quoted(call, kind, says):
+    with pytest.raises(kind, match=says):
+        call()
+
+
 def test_whole_numbers():
     assert whole("k", np.int64(3)) == 3
     for given in (2.0, "2", None):
