@@ -14,54 +14,64 @@ from . import _checks
 from ._scopes import scoped
 
 
-def is_module(x: Any) -> bool:
-    """Whether x is a Flax NNX module."""
+def has_modules(args: Sequence[Any]) -> bool:
+    """Whether arguments are or hold Flax NNX modules, or other objects with variables."""
+    return any(map(_is_module, jax.tree.leaves(args, is_leaf=_is_module)))
+
+
+def _is_module(x: Any) -> bool:
     nnx = sys.modules.get("flax.nnx")
-    return nnx is not None and isinstance(x, nnx.Module)
+    return nnx is not None and isinstance(x, nnx.Pytree)  # nnx.Rngs and metrics are no nnx.Module
 
 
 class Split(NamedTuple):
     """A call with NNX modules, as a call of a pure function.
 
     Attributes:
-      loss: `loss(states, *args) -> (value, (aux, states))`, where a module's argument is its
-        parameters (an `nnx.State`), and states are all that is in the modules besides.
+      loss: `loss(states, *args) -> (value, (aux, states))`, where in place of a module
+        stand its parameters (an `nnx.State`), and states are what it left in the modules that was
+        not in them.
       args: the arguments in this form.
-      states: the modules' other states.
+      states: what is in the modules besides.
       update: writes the states back into the modules, as `nnx.value_and_grad` does.
     """
 
     loss: Callable[..., Any]
     args: tuple[Any, ...]
-    states: tuple[Any, ...]
-    update: Callable[[tuple[Any, ...]], None]
+    states: Any
+    update: Callable[[Any], None]
 
 
 def split(loss: Callable[..., Any], args: Sequence[Any], has_aux: bool) -> Split:
     """The call `loss(*args)`, some of whose arguments are NNX modules, as a pure one."""
     from flax import nnx
 
-    places = [k for k, arg in enumerate(args) if is_module(arg)]
-    graphdefs, states, pure_args = {}, [], list(args)
-    for k in places:
-        graphdefs[k], pure_args[k], rest = nnx.split(args[k], nnx.Param, ...)
-        states.append(rest)
+    leaves, structure = jax.tree.flatten(tuple(args), is_leaf=_is_module)
+    places = [k for k, leaf in enumerate(leaves) if _is_module(leaf)]
+    modules = [leaves[k] for k in places]
+    # Together, since they may share variables: these are the first one's.
+    graphdef, params, states = nnx.split(modules, nnx.Param, ...)
+    for i, k in enumerate(places):
+        leaves[k] = params.get(i, nnx.State({}))
 
     def pure(states, *args):
-        full = list(args)
-        for k, rest in zip(places, states, strict=True):
-            full[k] = nnx.merge(graphdefs[k], args[k], rest)
-        with _named([full[k] for k in places]):
-            out = loss(*full)
+        full = structure.flatten_up_to(args)
+        params = nnx.State({i: full[k] for i, k in enumerate(places)})
+        given = {id(x) for x in jax.tree.leaves((params, states))}
+        merged = nnx.merge(graphdef, params, states)
+        for k, module in zip(places, merged, strict=True):
+            full[k] = module
+        with _named(merged):
+            out = loss(*jax.tree.unflatten(structure, full))
         value, aux = out if has_aux else (out, None)
-        after = tuple(nnx.state(full[k], nnx.Not(nnx.Param)) for k in places)
-        return value, (aux, after)
 
-    def update(states):
-        for k, state in zip(places, states, strict=True):
-            nnx.update(args[k], state)
+        def is_new(_: Any, variable: Any) -> bool:
+            return not {id(x) for x in jax.tree.leaves(variable)} <= given
 
-    return Split(pure, tuple(pure_args), tuple(states), update)
+        return value, (aux, nnx.state(merged, is_new))
+
+    pure_args = jax.tree.unflatten(structure, leaves)
+    return Split(pure, pure_args, states, lambda states: nnx.update(modules, states))
 
 
 def pure_call(
@@ -73,7 +83,7 @@ def pure_call(
     is now, and stays so.
     """
     _checks.function(fn, "what is called")
-    if not any(map(is_module, args)):
+    if not has_modules(args):
         return fn, tuple(args)
     parts = split(fn, args, has_aux=False)
 

@@ -15,7 +15,7 @@ from ._flow import Flow
 from ._held import hold
 from ._interpret import measuring, run, sinks
 from ._measures import Measures, order_of_sums
-from ._nnx import is_module, split
+from ._nnx import has_modules, split
 from ._packed import gather
 from ._plan import Amend, Opaque, Steps, check_options, plan
 from ._scopes import class_names
@@ -66,7 +66,7 @@ def sites(
 
     def sites_of_fn(*args: Any, **named: Any) -> tuple[Site, ...]:
         pure, pure_args = functools.partial(fn, **named) if named else fn, args
-        if any(map(is_module, args)):
+        if has_modules(args):
             parts = split(pure, args, has_aux=False)
             pure, pure_args = parts.loss, (parts.states, *parts.args)
         held = hold(pure, pure_args)
@@ -141,7 +141,7 @@ def value_grad_and_flow(
     def at_step(step, args, named):
         of_args = functools.partial(loss, **named) if named else loss
         nums = _checks.positions(argnums, len(args))
-        if not any(map(is_module, args)):
+        if not has_modules(args):
             value, grads, flow = probe(of_args, args, nums, step, has_aux=has_aux)
         else:
             parts = split(of_args, args, has_aux)

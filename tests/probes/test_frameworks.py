@@ -72,6 +72,37 @@ def test_an_nnx_module_is_treated_as_nnx_does():
     ]
 
 
+class Head(nnx.Module):
+    def __init__(self, rngs):
+        dense = nnx.Linear(3, 4, rngs=rngs)
+        self.dense = nnx.SpectralNorm(dense, rngs=rngs)  # which writes to dense's kernel
+
+    def __call__(self, x):
+        return jnp.tanh(self.dense(x, update_stats=True))
+
+
+def test_whatever_has_variables_is_treated_as_nnx_does():
+    def loss(nets, rngs, average, x):
+        out = nets["head"](x) * jax.random.bernoulli(rngs(), 0.5, (4,)) * nets["scale"]
+        value = jnp.mean(nets["again"](out) ** 2) + jnp.mean(nets["tail"](out))
+        average.update(values=value)
+        return value
+
+    def after(value_and_grad):
+        tail = nnx.Linear(4, 2, rngs=nnx.Rngs(1))
+        nets = {"head": Head(nnx.Rngs(0)), "tail": tail, "again": tail, "scale": jnp.full(4, 0.5)}
+        rngs, average = nnx.Rngs(2), nnx.metrics.Average()
+        value, grads, *_ = value_and_grad(loss)(nets, rngs, average, X)
+        return value, grads, nnx.state((nets, rngs, average))
+
+    mine, theirs = after(probes.value_grad_and_flow), after(nnx.value_and_grad)
+    assert jax.tree.structure(mine) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_an_nnx_module_without_jit():
     mine, theirs = Net(nnx.Rngs(1)), Net(nnx.Rngs(1))
