@@ -222,3 +222,30 @@ def test_counts_of_one_pass_past_two_to_the_24():
     low, high = np.asarray(out["all"], np.int64)
     assert low + 4096 * high == n - 1
     assert np.asarray(read_count(out["unit"], 0)).tolist() == [n // 8 - (k == 2) for k in range(8)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_one_device_sums_as_many_do_in_all_that_encloses_sites(monkeypatch, dtype):
+    def loss(w, x):
+        x = jax.checkpoint(lambda x: jnp.tanh(x @ w))(x)
+        x, _ = jax.lax.scan(lambda x, _: (jax.nn.gelu(x @ w), None), x, length=3)
+        x = jax.lax.cond(x[0, 0] > 0, jax.nn.silu, jax.nn.softplus, x)
+        return jnp.sum(jax.vmap(lambda row: jnp.sin(w @ row))(x)).astype(jnp.float32)
+
+    with jax.enable_x64(dtype == "float64"):
+        w, x = W1[:, :5].astype(dtype), X.astype(dtype)
+        flows = []
+        for devices in (1, 8):
+            monkeypatch.setattr(jax, "device_count", lambda devices=devices: devices)
+            flows.append(jax.jit(probes.gradient_flow(loss, measures="all"))(w, x))
+        here, spread = flows
+        assert list(here) == list(spread)
+        assert len(here) == 5
+        rtol = 2e-2 if dtype == "bfloat16" else 2e-4
+        for key in here:
+            for name, sum_ in here.sums[key].items():
+                wanted = np.asarray(spread.sums[key][name])
+                atol = rtol * np.max(np.abs(wanted))
+                np.testing.assert_allclose(
+                    sum_, wanted, rtol=rtol, atol=atol, err_msg=f"{key} {name}"
+                )
