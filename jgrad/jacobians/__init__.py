@@ -6,6 +6,10 @@ estimates in float32 or better, since a bfloat16 could not hold their errors.
 All can be differentiated again, but what runs until its values stand still not in reverse: a few
 singular values, the curvature in many parameters, the determinant, and the logarithms of a chain's
 singular values.
+
+A batch may be spread over a mesh, over explicit axes under `jax.set_mesh`; but a few singular
+values, the determinant and the logarithms of a chain's singular values want automatic axes, since
+JAX loses the explicit ones in their loops.
 """
 
 from ._chains import log_singular_values as log_singular_values

@@ -1,6 +1,7 @@
 """Running a function of one example over a batch, all at once or some at a time."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,11 @@ def over_batch(one: Callable[..., PyTree], batch_size: int | None) -> Callable[.
         turn_size = batch if batch_size is None else batch_size
         if batch <= turn_size:
             return several(*xs)
+        place = _place_of_batch(jax.tree.leaves(xs)[0])
+        if place is not None and turn_size % place.num_devices:
+            # Explicit axes cannot be cut otherwise; the results go back to where the batch lies.
+            whole = jax.sharding.PartitionSpec()
+            return jax.sharding.reshard(of(*jax.sharding.reshard(xs, whole)), place)
         turns, rest = divmod(batch, turn_size)
         cut = (batch,) if rest else (turn_size, turns)
         # Slices that would end after the batch are moved back to end with it.
@@ -59,13 +65,29 @@ def over_batch(one: Callable[..., PyTree], batch_size: int | None) -> Callable[.
 
         split = jax.tree.map(lambda a: a.reshape(*cut, *a.shape[1:]), xs)
         shapes = jax.eval_shape(several, *xs)
-        empty = jax.tree.map(lambda s: jnp.zeros((*cut, *s.shape[1:]), s.dtype), shapes)
+        empty = jax.tree.map(lambda s: _zeros_like((*cut, *s.shape[1:]), s), shapes)
         whole, _ = lax.scan(turn, empty, starts)
         return jax.tree.map(lambda a: a.reshape(batch, *a.shape[len(cut) :]), whole)
 
     return of
 
 
-def keys_for(key: jax.Array | None, batch: int) -> jax.Array:
-    """One random key per example; `key` None is a fixed key."""
-    return jax.random.split(jax.random.key(0) if key is None else key, batch)
+def _zeros_like(shape: tuple[int, ...], like: jax.ShapeDtypeStruct) -> jax.Array:
+    """Zeros that lie as the batch of `like` does."""
+    return lax.full(shape, 0, like.dtype, sharding=_place_of_batch(like))
+
+
+def _place_of_batch(x: Any) -> jax.sharding.NamedSharding | None:
+    """Where x's leading axis lies on a mesh of explicit axes; None if it is not spread over one."""
+    sharding = jax.typeof(x).sharding
+    axis = (*sharding.spec, None)[0]
+    if axis is None:
+        return None
+    return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(axis))
+
+
+def keys_for(key: jax.Array | None, x: PyTree) -> jax.Array:
+    """One random key per example of x, where the example lies; `key` None is a fixed key."""
+    keys = jax.random.split(jax.random.key(0) if key is None else key, batch_axis(x))
+    place = _place_of_batch(jax.tree.leaves(x)[0])
+    return keys if place is None else jax.sharding.reshard(keys, place)

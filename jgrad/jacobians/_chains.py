@@ -218,11 +218,21 @@ def scaled_qr(
     size = jnp.max(jnp.abs(matrix))
     matrix = matrix / jnp.where(size > 0, size, 1)
     order = jnp.argsort(-jnp.max(jnp.abs(matrix), axis=1))
-    sorted_q, r = jnp.linalg.qr(matrix[order])
+    sorted_q, r = _qr(matrix[order])
     signs = jnp.where(jnp.diag(r) < 0, -1, 1).astype(r.dtype)
     q = jnp.zeros_like(sorted_q).at[order].set(sorted_q * signs[None])
     # Not ln of the NaN that a comparison hides: NaN stays NaN.
     return q, r * signs[:, None], jnp.where(size == 0, 0, jnp.log(jnp.where(size == 0, 1, size)))
+
+
+def _qr(matrix: Float[Array, "m r"]) -> tuple[Float[Array, "m r"], Float[Array, "r r"]]:
+    """`jnp.linalg.qr`, which has no rule for a batch that is spread over explicit axes."""
+    axes = jax.typeof(matrix).sharding.mesh.axis_types
+    if jax.sharding.AxisType.Explicit not in axes:
+        return jnp.linalg.qr(matrix)
+    whole = jax.sharding.PartitionSpec()
+    q, r = jax.sharding.auto_axes(jnp.linalg.qr, out_sharding=whole)(matrix)  # pyright: ignore
+    return q, r
 
 
 class Product(NamedTuple):

@@ -134,7 +134,7 @@ def _sampled(
 
     def of(x: PyTree, key: jax.Array | None = None) -> Estimate:
         x = as_arrays(x)
-        batch = batch_axis(x)
+        batch_axis(x)
         example = one_example(x)
         check(example)
         dtype = wide_dtype(example)
@@ -143,6 +143,6 @@ def _sampled(
             signs = jax.random.rademacher(key, (samples, count(example)), dtype)
             return one(linear(f, x), signs)
 
-        return jax.vmap(at)(x, keys_for(key, batch))
+        return jax.vmap(at)(x, keys_for(key, x))
 
     return of

@@ -81,7 +81,7 @@ def singular_values_and_errors(
 
     def of(x: PyTree, key: jax.Array | None = None) -> Estimate:
         x = as_arrays(x)
-        batch = batch_axis(x)
+        batch_axis(x)
         example = one_example(x)
         rank = min(count(example), count(output_of(f, example)))
         wanted = rank if k is None else whole("k", k)
@@ -96,7 +96,7 @@ def singular_values_and_errors(
             part = slice(rank - wanted, None) if smallest else slice(wanted)
             return over_batch(lambda x: _dense_values(f, x, part), batch_size)(x)
         one = functools.partial(_largest, f, k=wanted, most=most)
-        return over_batch(one, batch_size)(x, keys_for(key, batch))
+        return over_batch(one, batch_size)(x, keys_for(key, x))
 
     return of
 
