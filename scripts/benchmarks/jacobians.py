@@ -68,11 +68,11 @@ def report(title: str, ways: Mapping[str, Callable[[], object]], base: str, roun
 
 
 def elementwise(rounds: int) -> None:
-    """A pass of some 15 µs is split over the cores; on one core the ratio scatters less.
+    """What a pass takes hangs on how XLA splits its some 15 µs over the cores.
 
-    Pinned to one core (XLA_FLAGS=--xla_cpu_multi_thread_eigen=false taskset -c 0), derivative takes
-    1.10 of the closed form's time, and on two cores as long as the closed form with the operations
-    of JAX's own rule.
+    On two cores of an EPYC derivative takes 0.92 of the time of 1 - tanh², on two of a Xeon 1.8, on
+    one of them 1.10 (XLA_FLAGS=--xla_cpu_multi_thread_eigen=false taskset -c 0); everywhere as long
+    as the closed form with the operations of JAX's own rule.
     """
     x = jax.random.normal(KEY, (64, 1024))
     derivative = jacobians.derivative(jnp.tanh)
@@ -168,8 +168,8 @@ def spectrum(rounds: int) -> None:
     through three layers. Until the five values are right to 1e-5, blocks of b vectors take 71, 45,
     32, 26, 18 and 13 steps for one layer and 42, 28, 21, 20, 13 and 10 for three. So the products
     alone take 50, 54, 41, 34, 33 and 33 ms for one layer and 89, 102, 86, 85, 73 and 81 ms for
-    three, where the Jacobian and its SVD take 780 to 1000: without any other work no block is more
-    than 30 and 14 times faster.
+    three, where the Jacobian and its singular values alone take 780 to 1000: without any other work
+    no block is more than 30 and 14 times faster.
 
     Blocks of four and eight with all that belongs to them (two-sided orthogonalisation, no LAPACK
     in the loop, whose threads wait busily and slow the products beside them) were prototyped: 50 to
@@ -190,13 +190,16 @@ def spectrum(rounds: int) -> None:
         found = jax.jit(jacobians.singular_values_and_errors(f, 5))
         ways = {
             "singular_values, k = 5": ready(jacobians.singular_values(f, 5), x),
-            "Jacobian and its SVD": ready(
+            "Jacobian, singular values": ready(
                 lambda x, f=f: jnp.linalg.svd(jax.vmap(jax.jacrev(f))(x), compute_uv=False)[:, :5],
                 x,
             ),
+            "Jacobian and its SVD": ready(
+                lambda x, f=f: jnp.linalg.svd(jax.vmap(jax.jacrev(f))(x)), x
+            ),
             "Jacobian alone": ready(jax.vmap(jax.jacrev(f)), x),
         }
-        full = ways["Jacobian and its SVD"]()
+        full = ways["Jacobian, singular values"]()
         few = found(x)
         report(f"top 5 of width 2048, {title}", ways, "singular_values, k = 5", min(rounds, 5))
         off = float(jnp.max(jnp.abs(few.value / full - 1)))
