@@ -186,4 +186,4 @@ def test_no_trace_outlives_its_function(monkeypatch, devices):
     before = alive()
     for _ in range(3):
         probed_once()
-    assert alive() == before
+    assert alive() <= before
